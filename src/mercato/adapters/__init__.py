@@ -1,0 +1,1 @@
+"""Adapters: databases, buses, caches and identity behind the ports that others declare."""

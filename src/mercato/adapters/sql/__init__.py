@@ -1,0 +1,1 @@
+"""Relational databases: the atomic step and what is written in it."""

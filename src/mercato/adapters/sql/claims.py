@@ -1,0 +1,110 @@
+"""Idempotency claims in a service's database."""
+
+from datetime import datetime
+
+from mercato.adapters.sql.database import Database, Tx
+from mercato.kernel.cause import Claim
+from mercato.kernel.clock import from_micros, to_micros
+from mercato.web.idempotency import Held
+
+_SCOPE = "tenant_id = ? AND principal = ? AND route = ? AND key = ?"
+
+
+class SqlClaims:
+    """See web.idempotency.Claims."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def open(
+        self, claim: Claim, body_hash: bytes, *, now: datetime, lease_until: datetime
+    ) -> Held | None:
+        """Store a new claim, or return the one that is there."""
+
+        async def step(tx: Tx) -> Held | None:
+            made = await tx.execute(
+                "INSERT INTO claims (tenant_id, principal, route, key, body_hash, object_id, attempt, state,"
+                " lease_until, created_at) VALUES (?, ?, ?, ?, ?, ?, 1, 'open', ?, ?) ON CONFLICT DO NOTHING",
+                (*_scope(claim), body_hash, claim.object_id, to_micros(lease_until), to_micros(now)),
+            )
+            if made:
+                return None
+            row = await tx.fetch_one(
+                "SELECT body_hash, object_id, attempt, state, answer, lease_until, created_at FROM claims"
+                f" WHERE {_SCOPE}",
+                _scope(claim),
+            )
+            assert row is not None  # noqa: S101  the insert has just met it, in this transaction
+            hashed, object_id, attempt, state, answer, lease, created = row
+            found = Claim(claim.tenant, claim.principal, claim.route, claim.key, object_id, attempt)
+            return Held(
+                found, hashed, state == "done", answer or b"", from_micros(lease), from_micros(created)
+            )
+
+        return await self._db.transact(step)
+
+    async def take_over(self, held: Held, *, now: datetime, lease_until: datetime) -> Claim | None:
+        """Continue an operation whose holder is gone."""
+        claim = held.claim
+
+        async def step(tx: Tx) -> Claim | None:
+            taken = await tx.execute(
+                f"UPDATE claims SET attempt = attempt + 1, lease_until = ? WHERE {_SCOPE}"
+                " AND attempt = ? AND state = 'open' AND lease_until <= ?",
+                (to_micros(lease_until), *_scope(claim), claim.attempt, to_micros(now)),
+            )
+            if not taken:
+                return None
+            return Claim(
+                claim.tenant, claim.principal, claim.route, claim.key, claim.object_id, claim.attempt + 1
+            )
+
+        return await self._db.transact(step)
+
+    async def replace(self, held: Held) -> None:
+        """Delete a claim that is older than a key is kept."""
+        claim = held.claim
+
+        async def step(tx: Tx) -> None:
+            await tx.execute(
+                f"DELETE FROM claims WHERE {_SCOPE} AND created_at = ?",
+                (*_scope(claim), to_micros(held.created_at)),
+            )
+
+        await self._db.transact(step)
+
+    async def free(self, claim: Claim) -> None:
+        """Delete this holder's claim if it has had no effect."""
+
+        async def step(tx: Tx) -> None:
+            await tx.execute(
+                f"DELETE FROM claims WHERE {_SCOPE} AND attempt = ? AND state = 'open'",
+                (*_scope(claim), claim.attempt),
+            )
+
+        await self._db.transact(step)
+
+    async def end_leases(self) -> int:
+        """End every lease: whoever held one is known to be gone. Return how many were open."""
+
+        async def step(tx: Tx) -> int:
+            return await tx.execute("UPDATE claims SET lease_until = 0 WHERE state = 'open'")
+
+        return await self._db.transact(step)
+
+    async def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete up to `limit` claims made before that moment; return how many."""
+
+        async def step(tx: Tx) -> int:
+            return await tx.execute(
+                "DELETE FROM claims WHERE (tenant_id, principal, route, key) IN"
+                " (SELECT tenant_id, principal, route, key FROM claims WHERE created_at < ?"
+                " ORDER BY created_at LIMIT ?)",
+                (to_micros(before), limit),
+            )
+
+        return await self._db.transact(step)
+
+
+def _scope(claim: Claim) -> tuple[str, str, str, str]:
+    return claim.tenant, claim.principal, claim.route, claim.key

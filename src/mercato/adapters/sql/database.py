@@ -1,0 +1,78 @@
+"""What a service's stores need of a relational database.
+
+SQL is hand-written, with `?` for parameters in every dialect. Moments are integer
+microseconds, amounts integer minor units, booleans 0 and 1, documents JSON text.
+"""
+
+from collections.abc import Callable, Coroutine, Sequence
+from typing import Any, Protocol, TypeVar
+
+from mercato.kernel.errors import Unavailable
+
+Value = str | int | bytes | None
+Row = tuple[Any, ...]
+T = TypeVar("T")
+
+
+class StorageUnavailable(Unavailable):
+    """The database cannot be used now. Nothing the step did has been acknowledged."""
+
+
+class UniqueViolation(Exception):
+    """A unique constraint refused a row. Raised out of the step, which is rolled back."""
+
+
+class CheckViolation(Exception):
+    """A CHECK constraint, the last fence, refused a row. The step is rolled back."""
+
+
+class Tx(Protocol):
+    """One atomic step's view of the database."""
+
+    async def execute(self, sql: str, params: Sequence[Value] = ()) -> int:
+        """Run one statement and return the number of rows it changed."""
+        ...
+
+    async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
+        """Return the first row, or None."""
+        ...
+
+    async def fetch_all(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """Return all rows. The statement bounds their number."""
+        ...
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call `callback` once this step is durable; never if it is not."""
+        ...
+
+
+Step = Callable[[Tx], Coroutine[Any, Any, T]]
+"""A closure over one transaction. It may run again, and awaits nothing but its `tx`."""
+
+
+class Database(Protocol):
+    """One service's database."""
+
+    async def transact(self, step: Step[T]) -> T:
+        """Run `step` in one transaction, durable when this returns.
+
+        A caller that is cancelled does not cancel the step. Raises what the step raises, and
+        StorageUnavailable.
+        """
+        ...
+
+    async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
+        """Return the first committed row: a point read, by index."""
+        ...
+
+    async def fetch_all(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """Return committed rows: a short read, by index, bounded by the statement."""
+        ...
+
+    async def search(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
+        """Return committed rows of a read that may take milliseconds, apart from the loop."""
+        ...
+
+    async def close(self) -> None:
+        """Finish the steps under way, refuse new ones, and close."""
+        ...

@@ -1,0 +1,1 @@
+"""Migrations: how alembic runs them, and the tables every service has."""

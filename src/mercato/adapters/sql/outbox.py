@@ -1,0 +1,64 @@
+"""A service's outbox in its database."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+from mercato.adapters.sql.database import Database, Tx
+from mercato.kernel.clock import from_micros, to_micros
+from mercato.messaging.bus import Message
+from mercato.messaging.outbox import OutboxLag
+
+
+class SqlOutbox:
+    """See messaging.outbox.Outbox."""
+
+    def __init__(self, db: Database) -> None:
+        self._db = db
+
+    async def unsent(self, limit: int) -> list[Message]:
+        """Return unconfirmed events in commit order."""
+        rows = await self._db.fetch_all(
+            "SELECT position, type, body FROM outbox WHERE sent_at IS NULL ORDER BY position LIMIT ?",
+            (limit,),
+        )
+        return [Message(*row) for row in rows]
+
+    async def mark_sent(self, positions: Sequence[int], *, at: datetime) -> None:
+        """Note that the bus has these."""
+        sent_at = to_micros(at)
+
+        async def step(tx: Tx) -> None:
+            for position in positions:
+                await tx.execute("UPDATE outbox SET sent_at = ? WHERE position = ?", (sent_at, position))
+
+        await self._db.transact(step)
+
+    async def resend(self, key: str, *, after: int, before: int) -> int:
+        """Make the events between the two numbers unsent again; return how many there are."""
+
+        async def step(tx: Tx) -> int:
+            return await tx.execute(
+                "UPDATE outbox SET sent_at = NULL WHERE key = ? AND sequence > ? AND sequence < ?",
+                (key, after, before),
+            )
+
+        return await self._db.transact(step)
+
+    async def lag(self) -> OutboxLag:
+        """Return how much waits and since when."""
+        row = await self._db.fetch_one("SELECT count(*), min(created_at) FROM outbox WHERE sent_at IS NULL")
+        unsent, oldest = row or (0, None)
+        return OutboxLag(unsent, None if oldest is None else from_micros(oldest))
+
+    async def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete events sent before that moment."""
+
+        async def step(tx: Tx) -> int:
+            return await tx.execute(
+                # Only the oldest rows are looked at, so that finding nothing costs nothing.
+                "DELETE FROM outbox WHERE position IN (SELECT position FROM outbox ORDER BY position LIMIT ?)"
+                " AND sent_at IS NOT NULL AND created_at < ?",
+                (limit, to_micros(before)),
+            )
+
+        return await self._db.transact(step)

@@ -1,0 +1,1 @@
+"""What services know of each other: events, data and protocols. No behaviour."""

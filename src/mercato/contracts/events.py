@@ -1,0 +1,64 @@
+"""Events as they travel: CloudEvents 1.0 in JSON (the CloudEvents specification, 1.0.2).
+
+Besides the required attributes each carries `partitionkey` (the partitioning extension): the
+ordering key, and `sequence` (the sequence extension): its number among the events of that
+key, without gaps, from 1.
+"""
+
+import builtins
+from datetime import datetime
+from typing import ClassVar, TypeVar
+
+import msgspec
+
+from mercato.kernel.tenancy import TenantId
+
+
+class Payload(msgspec.Struct, frozen=True, kw_only=True):
+    """What happened, as the service that it happened in says it."""
+
+    type: ClassVar[str]
+    """The event's type, `family.what`. Events of one family and subject keep their order."""
+
+    tenant_id: TenantId
+
+    @property
+    def subject(self) -> str:
+        """The id of the aggregate whose events are ordered among themselves."""
+        raise NotImplementedError
+
+
+Events = tuple[Payload, ...]
+
+PayloadT = TypeVar("PayloadT", bound=Payload)
+
+
+class Event(msgspec.Struct, frozen=True, kw_only=True):
+    """One CloudEvent."""
+
+    specversion: str = "1.0"
+    id: str
+    source: str
+    type: str
+    subject: str
+    time: datetime
+    datacontenttype: str = "application/json"
+    tenantid: TenantId
+    partitionkey: str
+    sequence: str
+    """Digits, zero-padded to 20, so that text order is number order, as the extension asks."""
+    data: msgspec.Raw
+
+    def payload(self, kind: "builtins.type[PayloadT]") -> PayloadT:
+        """Decode the data as `kind`. Unknown fields are left out: newer senders may add some."""
+        return msgspec.json.decode(self.data, type=kind)
+
+
+def family(event_type: str) -> str:
+    """Return the part of a type before the dot: what consumers subscribe to."""
+    return event_type.partition(".")[0]
+
+
+def ordering_key(payload: Payload) -> str:
+    """Return the key within which the event's order is kept."""
+    return f"{payload.tenant_id}/{family(payload.type)}/{payload.subject}"

@@ -1,0 +1,1 @@
+"""The words every part of Mercato shares. No I/O, no third-party library but msgspec."""

@@ -1,0 +1,64 @@
+"""What made a change happen. Every change in a store names its cause.
+
+The cause's own record is written in the commit of the change: a call's idempotency claim
+gets its answer, an event its place in the inbox. So neither can take effect twice.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+from mercato.kernel.tenancy import TenantId
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """A keyed call's exclusive right, for the time of a lease, to do one operation.
+
+    `object_id` was minted with the claim, so an operation taken up again after a crash works
+    on the same object. `attempt` fences off a holder whose lease ran out.
+    """
+
+    tenant: TenantId
+    principal: str
+    route: str
+    key: str
+    object_id: str
+    attempt: int
+
+
+@dataclass(slots=True)
+class ByCall:
+    """A request. With a claim, `answer` renders the response from what was saved."""
+
+    actor: str
+    claim: Claim | None = None
+    answer: Callable[[Any], bytes] | None = None
+    stored: bytes | None = None
+    """The answer as it was stored with the effect, once that is committed."""
+
+
+@dataclass(slots=True)
+class ByEvent:
+    """A consumed event: number `sequence` of those with the same `key`.
+
+    A `replay` is an event that had been given up: its turn is past, so it is known by its id.
+    """
+
+    event_id: str
+    key: str
+    sequence: int
+    actor: str
+    replay: bool = False
+    recorded: bool = field(default=False)
+    """Set once a step has committed this event's place in the inbox."""
+
+
+@dataclass(frozen=True, slots=True)
+class BySystem:
+    """Mercato's own clockwork: an expiry, a reconciliation, an operator's command."""
+
+    actor: str
+
+
+Cause = ByCall | ByEvent | BySystem

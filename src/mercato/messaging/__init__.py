@@ -1,0 +1,1 @@
+"""Events from a committed change to their effect elsewhere, each exactly once."""

@@ -1,0 +1,334 @@
+"""The inbox: a consumer's own table is its queue, whatever bus brings the events.
+
+An event is handled when its number is the next of its key. What fails is parked with the
+reason and tried again with backoff; later events of the key wait behind it; what keeps
+failing is a dead letter, and the key goes on. A gap waits for a while, then the sender is
+asked to send again.
+"""
+
+import asyncio
+import enum
+import logging
+import random
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import datetime, timedelta
+from typing import Protocol
+
+import msgspec
+
+from mercato.contracts.events import Event
+from mercato.kernel.cause import ByEvent
+from mercato.kernel.clock import Clock
+from mercato.kernel.errors import Unavailable
+from mercato.kernel.ids import uuid7
+from mercato.messaging.bus import decode
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[Event, ByEvent], Awaitable[None]]
+"""Gives an event its effect in one step with `by` as the cause. It may run again."""
+
+Resend = Callable[[str, str, int, int], Awaitable[int]]
+"""`(source, key, after, before)`: asks the sender for missed events; how many it still has."""
+
+
+class AlreadyHandled(Exception):
+    """The event has had its effect. Raised out of the step, which is rolled back."""
+
+
+class OutOfTurn(Exception):
+    """Earlier events of the key have not been handled. `expected` is the number due next."""
+
+    def __init__(self, expected: int) -> None:
+        super().__init__(expected)
+        self.expected = expected
+
+
+class ParkedState(enum.StrEnum):
+    """Why an event is in the inbox table."""
+
+    FAILED = "failed"
+    WAITING = "waiting"
+    DEAD = "dead"
+    REPLAY = "replay"
+
+
+class Parked(msgspec.Struct, frozen=True):
+    """One parked event. `body` is as it came; `key` is empty for bytes that are no event."""
+
+    event_id: str
+    tenant_id: str
+    type: str
+    key: str
+    sequence: int
+    body: bytes
+    state: ParkedState
+    attempts: int
+    reason: str
+    next_try_at: datetime
+    first_seen_at: datetime
+
+
+class InboxStore(Protocol):
+    """What the inbox needs of a service's database."""
+
+    async def settle(self, by: ByEvent) -> None:
+        """Take note of an event that has no effect here. Raises AlreadyHandled, OutOfTurn."""
+        ...
+
+    async def position(self, key: str) -> int:
+        """Return the number of the last handled event of `key`, 0 before the first."""
+        ...
+
+    async def park(self, parked: Parked) -> None:
+        """Keep an event for later. Parking one that is kept already updates it."""
+        ...
+
+    async def bury(self, parked: Parked) -> None:
+        """Make an event a dead letter and let its key go on, in one step."""
+        ...
+
+    async def due(self, now: datetime, limit: int) -> list[Parked]:
+        """Return the events whose next try has come, in the order of their keys."""
+        ...
+
+    async def next_of(self, key: str) -> Parked | None:
+        """Return the parked event of `key` that is first in turn, dead letters apart."""
+        ...
+
+    async def skip_to(self, key: str, sequence: int) -> None:
+        """Accept that the events of `key` before `sequence` will never come."""
+        ...
+
+    async def dead_letters(self, limit: int) -> list[Parked]:
+        """Return dead letters, oldest first."""
+        ...
+
+    async def dead_letter(self, event_id: str) -> Parked | None:
+        """Return one dead letter."""
+        ...
+
+    async def replay(self, event_id: str, now: datetime) -> bool:
+        """Let a dead letter be tried anew; say whether there was one."""
+        ...
+
+    async def drop(self, event_id: str) -> bool:
+        """Delete a dead letter; say whether there was one."""
+        ...
+
+
+class Backoff(msgspec.Struct, frozen=True):
+    """When a failing event is tried again: delays grow by `factor` with jitter."""
+
+    first: timedelta = timedelta(milliseconds=200)
+    factor: float = 3.0
+    most: timedelta = timedelta(minutes=5)
+    attempts: int = 8
+    gap: timedelta = timedelta(seconds=5)
+    """How long a gap waits before the sender is asked, each time."""
+    gap_asks: int = 5
+
+    def delay(self, attempts: int) -> timedelta:
+        """Return how long to wait after that many failures."""
+        full = min(self.first * self.factor ** (attempts - 1), self.most)
+        return full * random.uniform(0.8, 1.2)  # noqa: S311  spreads load, guards nothing
+
+
+SWEEP_S = 0.2
+_DUE_BATCH = 128
+
+
+class Inbox:
+    """One consumer's inbox."""
+
+    def __init__(
+        self,
+        consumer: str,
+        store: InboxStore,
+        handlers: Mapping[str, Handler],
+        *,
+        resend: Resend,
+        clock: Clock,
+        backoff: Backoff | None = None,
+    ) -> None:
+        """`handlers` is by event type; other types only take their turn."""
+        self._consumer = consumer
+        self._store = store
+        self._handlers = dict(handlers)
+        self._resend = resend
+        self._clock = clock
+        self._backoff = backoff or Backoff()
+        self._parked_keys: set[str] = set()
+        """Keys with something parked, as far as this process knows; the sweep knows all."""
+
+    async def receive(self, bodies: Sequence[bytes]) -> None:
+        """Take events in. Returns once each is durable here; see bus.Receive."""
+        by_key: dict[str, list[tuple[Event, bytes]]] = defaultdict(list)
+        for body in bodies:
+            try:
+                event = decode(body)
+            except msgspec.MsgspecError as error:
+                await self._bury_bytes(body, str(error))
+                continue
+            by_key[event.partitionkey].append((event, body))
+        turns = (self._take_in_turn(key, events) for key, events in by_key.items())
+        for outcome in await asyncio.gather(*turns, return_exceptions=True):
+            if outcome is not None:
+                raise outcome
+
+    async def run(self) -> None:
+        """Try parked events when they are due, until cancelled."""
+        while True:
+            try:
+                await self.sweep()
+            except Unavailable as error:
+                log.warning("inbox cannot be read", extra={"consumer": self._consumer, "cause": repr(error)})
+            await asyncio.sleep(SWEEP_S)
+
+    async def sweep(self) -> None:
+        """Try every parked event that is due, once."""
+        for parked in await self._store.due(self._clock(), _DUE_BATCH):
+            if parked.state is ParkedState.WAITING:
+                await self._ask_for_missed(parked)
+            else:
+                await self._try(decode(parked.body), parked.body, parked)
+                await self._go_on(parked.key)
+
+    async def _take_in_turn(self, key: str, events: list[tuple[Event, bytes]]) -> None:
+        for event, body in events:
+            await self._try(event, body, None)
+        if key in self._parked_keys:
+            await self._go_on(key)
+
+    async def _go_on(self, key: str) -> None:
+        """Handle what waited behind an event that is out of the way now."""
+        while (parked := await self._store.next_of(key)) is not None:
+            if parked.state is not ParkedState.WAITING:
+                return
+            if not await self._try(decode(parked.body), parked.body, parked):
+                return
+        self._parked_keys.discard(key)
+
+    async def _try(self, event: Event, body: bytes, parked: Parked | None) -> bool:
+        """Handle one event, or park it; say whether it is out of the way."""
+        by = ByEvent(
+            event_id=event.id,
+            key=event.partitionkey,
+            sequence=int(event.sequence),
+            actor=f"event:{event.type}",
+            replay=parked is not None and parked.state is ParkedState.REPLAY,
+        )
+        try:
+            handler = self._handlers.get(event.type)
+            if handler is not None:
+                await handler(event, by)
+            if not by.recorded:
+                await self._store.settle(by)
+        except AlreadyHandled:
+            return True
+        except OutOfTurn as turn:
+            await self._wait_for_turn(event, body, parked, turn)
+            return False
+        except Exception as error:  # noqa: BLE001  whatever fails is parked with its reason
+            return await self._park_failure(event, body, parked, error)
+        return True
+
+    async def _wait_for_turn(self, event: Event, body: bytes, parked: Parked | None, turn: OutOfTurn) -> None:
+        if parked is not None:
+            return
+        self._parked_keys.add(event.partitionkey)
+        now = self._clock()
+        reason = f"waits for number {turn.expected} of its key"
+        row = _row(event, body, ParkedState.WAITING, 0, reason, now + self._backoff.gap, now)
+        await self._store.park(row)
+
+    async def _park_failure(self, event: Event, body: bytes, parked: Parked | None, error: Exception) -> bool:
+        """Park a failed event or, after the last attempt, bury it; say whether it is buried."""
+        now = self._clock()
+        attempts = (parked.attempts if parked else 0) + 1
+        state = ParkedState.FAILED
+        if parked is not None and parked.state is ParkedState.REPLAY:
+            state = ParkedState.REPLAY
+        first = parked.first_seen_at if parked else now
+        reason = f"{type(error).__name__}: {error}"[:500]
+        retry_at = now + self._backoff.delay(attempts)
+        row = _row(event, body, state, attempts, reason, retry_at, first)
+        details = {"consumer": self._consumer, "event": event.id, "type": event.type, "attempts": attempts}
+        if attempts >= self._backoff.attempts:
+            log.error("event became a dead letter", extra=details, exc_info=error)
+            await self._store.bury(row)
+            return True
+        log.warning("event failed and is parked", extra=details | {"cause": reason})
+        self._parked_keys.add(event.partitionkey)
+        await self._store.park(row)
+        return False
+
+    async def _ask_for_missed(self, parked: Parked) -> None:
+        """Ask the sender about a gap that lasts, or go on if it no longer has the events."""
+        event = decode(parked.body)
+        if await self._try(event, parked.body, parked):
+            await self._go_on(parked.key)
+            return
+        first = await self._store.next_of(parked.key)
+        if first is not None and first.event_id != parked.event_id:
+            # An earlier one is parked too: it will come to the gap's end first.
+            await self._put_off(parked, parked.attempts)
+            return
+        handled = await self._store.position(parked.key)
+        still_there = await self._resend(event.source, parked.key, handled, parked.sequence)
+        if still_there == 0 or parked.attempts + 1 >= self._backoff.gap_asks:
+            details = {"consumer": self._consumer, "key": parked.key, "sequence": parked.sequence}
+            log.error("gap in events accepted", extra=details)
+            await self._store.skip_to(parked.key, parked.sequence)
+            await self._go_on(parked.key)
+            return
+        await self._put_off(parked, parked.attempts + 1)
+
+    async def _put_off(self, parked: Parked, attempts: int) -> None:
+        later = self._clock() + self._backoff.gap
+        await self._store.park(msgspec.structs.replace(parked, attempts=attempts, next_try_at=later))
+
+    async def _bury_bytes(self, body: bytes, reason: str) -> None:
+        """Bytes that are no event can never be handled."""
+        now = self._clock()
+        log.error("undecodable event", extra={"consumer": self._consumer, "cause": reason})
+        await self._store.park(
+            Parked(
+                event_id=uuid7(),
+                tenant_id="",
+                type="",
+                key="",
+                sequence=0,
+                body=body,
+                state=ParkedState.DEAD,
+                attempts=1,
+                reason=reason,
+                next_try_at=now,
+                first_seen_at=now,
+            )
+        )
+
+
+def _row(  # noqa: PLR0913, PLR0917  one argument per column
+    event: Event,
+    body: bytes,
+    state: ParkedState,
+    attempts: int,
+    reason: str,
+    next_try_at: datetime,
+    first_seen_at: datetime,
+) -> Parked:
+    return Parked(
+        event_id=event.id,
+        tenant_id=event.tenantid,
+        type=event.type,
+        key=event.partitionkey,
+        sequence=int(event.sequence),
+        body=body,
+        state=state,
+        attempts=attempts,
+        reason=reason,
+        next_try_at=next_try_at,
+        first_seen_at=first_seen_at,
+    )

@@ -1,0 +1,81 @@
+"""Orders as clients see them."""
+
+from datetime import datetime
+from decimal import Decimal
+
+import msgspec
+
+from mercato.contracts.orders import OrderStatus
+from mercato.contracts.products import PricedLine
+from mercato.kernel.ids import OrderId, ProductId, UserId
+from mercato.kernel.money import to_decimal
+from mercato.kernel.tenancy import TenantId
+from mercato.orders.domain import Order, OrderPaymentStatus, TimelineEntry
+
+
+class LineView(msgspec.Struct, frozen=True):
+    """One line, at the price it was ordered at."""
+
+    product_id: ProductId
+    sku: str
+    product_name: str
+    quantity: int
+    unit_price: Decimal
+    line_total: Decimal
+
+
+class OrderView(msgspec.Struct, frozen=True):
+    """An order."""
+
+    id: OrderId
+    tenant_id: TenantId
+    user_id: UserId
+    name: str | None
+    status: OrderStatus
+    payment_status: OrderPaymentStatus
+    items: tuple[LineView, ...]
+    total_amount: Decimal
+    currency: str
+    shipping_address: str | None
+    notes: str | None
+    cancel_reason: str | None
+    created_at: datetime
+    updated_at: datetime
+    version: int
+
+
+def view(order: Order) -> OrderView:
+    """Return the order as clients see it."""
+    return OrderView(
+        id=order.id,
+        tenant_id=order.tenant_id,
+        user_id=order.user_id,
+        name=order.name,
+        status=order.status,
+        payment_status=order.payment_status,
+        items=tuple(_line(line, order.currency) for line in order.lines),
+        total_amount=to_decimal(order.total_amount, order.currency),
+        currency=order.currency,
+        shipping_address=order.shipping_address,
+        notes=order.notes,
+        cancel_reason=order.cancel_reason,
+        created_at=order.created_at,
+        updated_at=order.updated_at,
+        version=order.version,
+    )
+
+
+def _line(line: PricedLine, currency: str) -> LineView:
+    return LineView(
+        product_id=line.product_id,
+        sku=line.sku,
+        product_name=line.product_name,
+        quantity=line.quantity,
+        unit_price=to_decimal(line.unit_price, currency),
+        line_total=to_decimal(line.unit_price * line.quantity, currency),
+    )
+
+
+def timeline(order: Order) -> list[TimelineEntry]:
+    """Return what happened to the order, oldest first."""
+    return list(order.timeline)

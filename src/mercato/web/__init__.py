@@ -1,0 +1,1 @@
+"""The HTTP contract: what every endpoint promises, whatever service it belongs to."""

@@ -1,0 +1,52 @@
+"""The access log: one JSON line per request, without bodies, queries or tokens."""
+
+import asyncio
+from collections.abc import Callable
+from datetime import datetime
+
+import msgspec
+
+Write = Callable[[bytes], None]
+
+
+class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is told of one request."""
+
+    ts: datetime
+    level: str
+    event: str
+    request_id: str
+    method: str
+    path: str
+    route: str
+    status: int
+    ms: float
+    client: str
+    tenant: str | None = None
+    user: str | None = None
+    code: str = ""
+
+
+_encode = msgspec.json.Encoder().encode
+
+
+class AccessLog:
+    """Writes access lines, those of one turn of the event loop together."""
+
+    def __init__(self, write: Write) -> None:
+        self._write = write
+        self._lines: list[bytes] = []
+
+    def add(self, line: AccessLine) -> None:
+        """Take a line; it is written before the loop next waits."""
+        if not self._lines:
+            asyncio.get_running_loop().call_soon(self.flush)
+        self._lines.append(_encode(line))
+
+    def flush(self) -> None:
+        """Write what was taken."""
+        if self._lines:
+            self._lines.append(b"")
+            text = b"\n".join(self._lines)
+            self._lines.clear()
+            self._write(text)

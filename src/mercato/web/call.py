@@ -1,0 +1,58 @@
+"""One call, as a handler sees it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from mercato.kernel.cause import ByCall, Claim
+from mercato.kernel.errors import Unauthenticated
+from mercato.kernel.ids import uuid7
+from mercato.kernel.principal import Principal
+from mercato.kernel.tenancy import TenantId
+from mercato.web.envelope import encode, success
+
+ANONYMOUS = "anonymous"
+
+
+@dataclass(slots=True)
+class Call:
+    """Who calls, for which store, and when."""
+
+    request_id: str
+    tenant: TenantId
+    now: datetime
+    client: str
+    caller: Principal | None = None
+    claim: Claim | None = None
+    replayed: bool = False
+    """The operation was done by an earlier call with the same key; tell its outcome again."""
+    effect: ByCall | None = None
+
+    @property
+    def principal(self) -> Principal:
+        """The caller. Raises Unauthenticated where there is none."""
+        if self.caller is None:
+            raise Unauthenticated("Sign in first.")
+        return self.caller
+
+    @property
+    def actor(self) -> str:
+        """Who to name in histories."""
+        return ANONYMOUS if self.caller is None else self.caller.user_id
+
+    def new_id(self) -> str:
+        """Return the id of the object this call makes: the same for every retry with its key."""
+        return uuid7() if self.claim is None else self.claim.object_id
+
+    def cause(self, view: Callable[[Any], object]) -> ByCall:
+        """Return the cause of this call's one lasting effect.
+
+        The answer, `view` of what was saved, is stored with the effect for repeated calls.
+        """
+        self.effect = ByCall(self.actor, self.claim, lambda saved: success(encode(view(saved))))
+        return self.effect
+
+    def part(self) -> ByCall:
+        """Return the cause of a step on the way, which leaves the claim open."""
+        return ByCall(self.actor)

@@ -1,0 +1,38 @@
+"""Cross-origin requests (the Fetch standard's CORS protocol), by an allow-list."""
+
+from mercato.web.http import Header, Request
+
+_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, X-Tenant-Id"
+_EXPOSED = b"ETag, Idempotent-Replayed, Link, Retry-After, X-Cache, X-Request-Id"
+_MAX_AGE = b"600"
+
+
+class Cors:
+    """Which other origins a browser may call from: listed ones, or `*` for all."""
+
+    def __init__(self, origins: tuple[str, ...]) -> None:
+        self._origins = frozenset(origins)
+        self._any = "*" in origins
+
+    def headers(self, request: Request) -> list[Header]:
+        """Return the headers that let the request's origin read the answer."""
+        origin = request.headers.get("origin")
+        if origin is None or not (self._any or origin in self._origins):
+            return []
+        # Tokens travel in a header, never in cookies, so no credentials are ever allowed.
+        return [
+            (b"access-control-allow-origin", b"*" if self._any else origin.encode("latin-1")),
+            (b"access-control-expose-headers", _EXPOSED),
+            (b"vary", b"Origin"),
+        ]
+
+    def preflight(self, request: Request) -> list[Header] | None:
+        """Return a preflight's further headers, or None if the request is none."""
+        if request.method != "OPTIONS" or "access-control-request-method" not in request.headers:
+            return None
+        return [
+            (b"access-control-allow-methods", _METHODS),
+            (b"access-control-allow-headers", _HEADERS),
+            (b"access-control-max-age", _MAX_AGE),
+        ]

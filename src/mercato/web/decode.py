@@ -1,0 +1,174 @@
+"""Decoding bodies and queries, with every bad field named when they do not fit."""
+
+import re
+from decimal import Decimal
+from types import NoneType, UnionType
+from typing import Any, Union, get_args, get_origin
+from urllib.parse import parse_qsl
+
+import msgspec
+
+from mercato.kernel.errors import BadRequest, FieldError, ValidationFailed
+from mercato.kernel.money import Amount
+
+MAX_QUERY_FIELDS = 100
+MAX_NAMED = 50
+"""How many bad fields one answer names."""
+
+
+class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A request body. Fields it does not declare are refused by name."""
+
+
+class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """A query string's parameters."""
+
+
+def _from_json(kind: type, value: object) -> object:
+    """Decode the types msgspec does not know: exact amounts, from numbers alone."""
+    if kind is Amount:
+        if isinstance(value, bool) or not isinstance(value, (int, Decimal)):
+            raise ValueError("Expected a number")
+        return Amount(value)
+    raise NotImplementedError(kind)
+
+
+_any_decoder = msgspec.json.Decoder(float_hook=Decimal)
+
+
+class BodyDecoder:
+    """Decodes JSON bodies of one type."""
+
+    def __init__(self, kind: type[Any]) -> None:
+        self._kind = kind
+        self._decoder = msgspec.json.Decoder(kind, dec_hook=_from_json, float_hook=Decimal)
+
+    def decode(self, body: bytes) -> Any:  # noqa: ANN401  the endpoint's own body type
+        """Decode `body`. Raises BadRequest for what is not JSON, ValidationFailed for bad fields."""
+        try:
+            value = self._decoder.decode(body)
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, ArithmeticError):
+            raise self._refusal(body) from None
+        if b"\\u0000" in body and (nul := list(_nul_fields(value, ""))):
+            raise ValidationFailed.of(*nul[:MAX_NAMED])
+        return value
+
+    def _refusal(self, body: bytes) -> Exception:
+        try:
+            raw = _any_decoder.decode(body)
+            errors = list(_field_errors(raw, self._kind, ""))
+        except RecursionError:
+            return BadRequest("The body is nested too deeply.")
+        except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, ArithmeticError):
+            return BadRequest("The body is not valid JSON.")
+        if not isinstance(raw, dict):
+            return BadRequest("The body must be a JSON object.")
+        return ValidationFailed.of(*errors[:MAX_NAMED]) if errors else BadRequest("The body cannot be read.")
+
+
+def decode_query(query: str, kind: type[Any]) -> Any:  # noqa: ANN401  the endpoint's own query type
+    """Decode a query string. Raises BadRequest, or ValidationFailed naming every bad parameter."""
+    try:
+        pairs = parse_qsl(
+            query,
+            keep_blank_values=True,
+            strict_parsing=bool(query),
+            max_num_fields=MAX_QUERY_FIELDS,
+            errors="strict",
+        )
+    except ValueError:
+        raise BadRequest("The query string cannot be read.") from None
+    values: dict[str, str] = {}
+    for name, value in pairs:
+        if name in values:
+            raise ValidationFailed.field(name[:64], "is given more than once")
+        if "\0" in value:
+            raise ValidationFailed.field(name[:64], "must not contain NUL")
+        values[name] = value
+    try:
+        return msgspec.convert(values, kind, strict=False)
+    except msgspec.ValidationError:
+        errors = list(_field_errors(values, kind, "", strict=False))
+        raise ValidationFailed.of(*errors[:MAX_NAMED]) from None
+
+
+def _field_errors(value: Any, kind: Any, path: str, *, strict: bool = True) -> "list[FieldError]":  # noqa: ANN401
+    """List what is wrong with `value` as a `kind`, field by field."""
+    struct = _struct_in(kind)
+    if struct is not None and isinstance(value, dict):
+        errors: list[FieldError] = []
+        fields = msgspec.structs.fields(struct)
+        known = {field.encode_name for field in fields}
+        errors.extend(
+            FieldError(_join(path, name), "is not a known field") for name in value if name not in known
+        )
+        for field in fields:
+            where = _join(path, field.encode_name)
+            if field.encode_name in value:
+                errors.extend(_field_errors(value[field.encode_name], field.type, where, strict=strict))
+            elif field.required:
+                errors.append(FieldError(where, "is required"))
+        return errors
+    item = _item_in(kind)
+    if item is not None and isinstance(value, list):
+        errors = []
+        for index, each in enumerate(value):
+            errors.extend(_field_errors(each, item, f"{path}[{index}]", strict=strict))
+        if errors:
+            return errors
+    try:
+        msgspec.convert(value, kind, strict=strict, dec_hook=_from_json)
+    except (msgspec.ValidationError, ValueError) as error:
+        return [FieldError(path or "body", _words(str(error)))]
+    return []
+
+
+def _struct_in(kind: Any) -> type[msgspec.Struct] | None:  # noqa: ANN401  any type expression
+    for each in _alternatives(kind):
+        if isinstance(each, type) and issubclass(each, msgspec.Struct):
+            return each
+    return None
+
+
+def _item_in(kind: Any) -> Any:  # noqa: ANN401  any type expression
+    for each in _alternatives(kind):
+        if get_origin(each) in (list, tuple) and (args := get_args(each)):
+            return args[0]
+    return None
+
+
+def _alternatives(kind: Any) -> "list[Any]":  # noqa: ANN401  any type expression
+    """Return the types that `kind` stands for: a union's members, without its annotations."""
+    if hasattr(kind, "__metadata__"):
+        return _alternatives(kind.__origin__)
+    if get_origin(kind) in (Union, UnionType):
+        return [each for member in get_args(kind) if member is not NoneType for each in _alternatives(member)]
+    return [kind]
+
+
+_PATH = re.compile(r" - at `[^`]*`$")
+
+
+def _words(message: str) -> str:
+    """Turn msgspec's message into words for a client, without its path."""
+    text = _PATH.sub("", message).replace("`", "")
+    return text[:1].lower() + text[1:]
+
+
+def _join(path: str, name: str) -> str:
+    name = name[:64]
+    return f"{path}.{name}" if path else name
+
+
+def _nul_fields(value: object, path: str) -> "list[FieldError]":
+    if isinstance(value, str):
+        return [FieldError(path or "body", "must not contain NUL")] if "\0" in value else []
+    if isinstance(value, msgspec.Struct):
+        pairs = [(_join(path, name), getattr(value, name)) for name in value.__struct_fields__]
+    elif isinstance(value, (list, tuple)):
+        pairs = [(f"{path}[{index}]", each) for index, each in enumerate(value)]
+    elif isinstance(value, dict):
+        pairs = [(_join(path, str(name)), each) for name, each in value.items()]
+    else:
+        return []
+    return [error for where, each in pairs for error in _nul_fields(each, where)]

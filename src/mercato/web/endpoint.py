@@ -1,0 +1,176 @@
+"""Endpoint declarations: the single source of routing, validation, rights and OpenAPI.
+
+A route is a typed function. Its parameters say what it takes: `call`, the path's placeholders
+by name, `body` (a Body) and `query` (a Query). Its return type says what it answers:
+
+    @routes.post("/orders", status=201, allow=SIGNED_IN, idempotent=True)
+    async def place(call: Call, body: PlaceOrder) -> OrderView: ...
+"""
+
+import inspect
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, get_type_hints
+
+from mercato.kernel.errors import MercatoError
+from mercato.kernel.principal import ANYONE, OPERATORS, STAFF, Role
+from mercato.web.call import Call
+from mercato.web.decode import Body, BodyDecoder, Query
+from mercato.web.idempotency import Claims
+
+SIGNED_IN = ANYONE
+ADMINS = STAFF
+OPERATOR = OPERATORS
+PUBLIC: None = None
+
+DEFAULT_MAX_BODY = 1024 * 1024
+
+Handler = Callable[..., Awaitable[Any]]
+
+_PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
+
+
+class NoBody(Body, frozen=True):
+    """The body of a POST that takes none: absent, or an empty object."""
+
+
+class NoQuery(Query, frozen=True):
+    """The query of an endpoint that takes no parameters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One method on one path, as declared."""
+
+    method: str
+    path: str
+    handler: Handler
+    tag: str
+    status: int
+    allow: frozenset[Role] | None
+    """The roles that may call it; None lets anybody, with or without a token."""
+    claims: Claims | None
+    """Where idempotency keys are claimed; None where keys mean nothing."""
+    reissues: bool
+    """A replay asks the handler again instead of storing an answer that holds secrets."""
+    takes_body: bool
+    body_type: type[Body]
+    takes_query: bool
+    query_type: type[Query]
+    returns: Any
+    raises: tuple[type[MercatoError], ...]
+    max_body: int
+    decoder: BodyDecoder
+    in_contract: bool
+    """Whether the OpenAPI document names it and answers are enveloped."""
+
+    @property
+    def route(self) -> str:
+        """The endpoint's name: method and path template."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def path_parameters(self) -> list[str]:
+        """The placeholders' names, in order."""
+        return _PLACEHOLDER.findall(self.path)
+
+    @property
+    def operation_id(self) -> str:
+        """A name for client generators: the handler's, with its service."""
+        return f"{self.tag}_{self.handler.__name__}"
+
+    @property
+    def summary(self) -> str:
+        """The first line of the handler's docstring."""
+        return (inspect.getdoc(self.handler) or self.route).partition("\n")[0].rstrip(".")
+
+    async def invoke(self, call: Call, params: Sequence[str], body: Any, query: Any) -> Any:  # noqa: ANN401
+        """Call the handler with what it declared."""
+        if self.takes_body:
+            if self.takes_query:
+                return await self.handler(call, *params, body=body, query=query)
+            return await self.handler(call, *params, body=body)
+        if self.takes_query:
+            return await self.handler(call, *params, query=query)
+        return await self.handler(call, *params)
+
+
+class Routes:
+    """The endpoints of one service."""
+
+    def __init__(self, tag: str, *, prefix: str = "", claims: Claims | None = None) -> None:
+        """`claims` holds the idempotency keys of the endpoints declared `idempotent`."""
+        self.endpoints: list[Endpoint] = []
+        self._tag = tag
+        self._prefix = prefix
+        self._claims = claims
+
+    def add(  # noqa: PLR0913  a declaration's own words
+        self,
+        method: str,
+        path: str,
+        *,
+        allow: frozenset[Role] | None,
+        status: int = 200,
+        idempotent: bool = False,
+        reissues: bool = False,
+        raises: tuple[type[MercatoError], ...] = (),
+        max_body: int = DEFAULT_MAX_BODY,
+        in_contract: bool = True,
+    ) -> Callable[[Handler], Handler]:
+        """Declare an endpoint. Raises TypeError where the function does not fit the path."""
+        if idempotent and self._claims is None:
+            raise TypeError(f"{method} {path} is idempotent, and its routes have no claims")
+
+        def declare(handler: Handler) -> Handler:
+            hints = get_type_hints(handler)
+            names = list(inspect.signature(handler).parameters)
+            placeholders = _PLACEHOLDER.findall(self._prefix + path)
+            expected = ["call", *placeholders, *[name for name in ("body", "query") if name in names]]
+            if names != expected:
+                raise TypeError(f"{handler.__name__} takes {names}, and {path} gives {expected}")
+            body_type = hints.get("body", NoBody)
+            endpoint = Endpoint(
+                method=method,
+                path=self._prefix + path,
+                handler=handler,
+                tag=self._tag,
+                status=status,
+                allow=allow,
+                claims=self._claims if idempotent else None,
+                reissues=reissues,
+                takes_body="body" in names,
+                body_type=body_type,
+                takes_query="query" in names,
+                query_type=hints.get("query", NoQuery),
+                returns=hints["return"],
+                raises=raises,
+                max_body=max_body,
+                decoder=BodyDecoder(body_type),
+                in_contract=in_contract,
+            )
+            self.endpoints.append(endpoint)
+            return handler
+
+        return declare
+
+    def get(self, path: str, **options: Any) -> Callable[[Handler], Handler]:  # noqa: ANN401
+        """Declare a GET; options as for `add`."""
+        return self.add("GET", path, **options)
+
+    def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:  # noqa: ANN401
+        """Declare a POST; options as for `add`."""
+        return self.add("POST", path, **options)
+
+    def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:  # noqa: ANN401
+        """Declare a PUT; options as for `add`."""
+        return self.add("PUT", path, **options)
+
+    def patch(self, path: str, **options: Any) -> Callable[[Handler], Handler]:  # noqa: ANN401
+        """Declare a PATCH; options as for `add`."""
+        return self.add("PATCH", path, **options)
+
+    def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:  # noqa: ANN401
+        """Declare a DELETE; options as for `add`."""
+        return self.add("DELETE", path, **options)

@@ -1,0 +1,77 @@
+"""Paging: by page, by offset, or by an opaque cursor of constant cost at any depth."""
+
+import base64
+import binascii
+from collections.abc import Sequence
+from typing import Annotated, TypeVar
+
+import msgspec
+
+from mercato.kernel.errors import ValidationFailed
+from mercato.kernel.paging import Window
+from mercato.web.decode import Query
+from mercato.web.envelope import PageMeta
+
+T = TypeVar("T")
+
+DEFAULT_PAGE_SIZE = 20
+_Size = Annotated[int, msgspec.Meta(ge=1, le=100)]
+_MAX_OFFSET = 10_000_000
+
+
+class ListQuery(Query, frozen=True, kw_only=True):
+    """The parameters every list takes."""
+
+    page: Annotated[int, msgspec.Meta(ge=1, le=_MAX_OFFSET)] | None = None
+    page_size: _Size | None = None
+    limit: _Size | None = None
+    offset: Annotated[int, msgspec.Meta(ge=0, le=_MAX_OFFSET)] | None = None
+    after: Annotated[str, msgspec.Meta(max_length=512)] | None = None
+    count: bool = True
+
+
+def window(query: ListQuery) -> Window:
+    """Read the paging parameters. Raises ValidationFailed where they contradict each other."""
+    by_page = query.page is not None or query.page_size is not None
+    by_offset = query.limit is not None or query.offset is not None
+    if by_page and by_offset:
+        raise ValidationFailed.field("page", "use page and page_size, or limit and offset, not both")
+    if query.after is not None and (query.page is not None or query.offset is not None):
+        raise ValidationFailed.field("after", "cannot be combined with page or offset")
+    size = query.page_size or query.limit or DEFAULT_PAGE_SIZE
+    offset = query.offset or ((query.page or 1) - 1) * size
+    after = None if query.after is None else read_cursor(query.after)
+    return Window(size, offset, after, counted=query.count and after is None)
+
+
+def cursor(sort_key: str) -> str:
+    """Return an opaque cursor that continues after `sort_key`."""
+    return base64.urlsafe_b64encode(sort_key.encode()).decode().rstrip("=")
+
+
+def read_cursor(text: str) -> str:
+    """Return a cursor's sort key. Raises ValidationFailed for what is no cursor."""
+    try:
+        padded = text + "=" * (-len(text) % 4)
+        return base64.b64decode(padded.encode("ascii"), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, UnicodeError):
+        raise ValidationFailed.field("after", "must be a next_cursor from an earlier page") from None
+
+
+def page_meta(wanted: Window, found: Sequence[T], last_key: str | None, total: int | None) -> PageMeta:
+    """Describe a page of which `found` are the rows fetched (up to `wanted.fetch`).
+
+    `last_key` is the sort key of the page's last item.
+    """
+    has_more = len(found) > wanted.limit
+    by_offset = wanted.after is None
+    return PageMeta(
+        page_size=wanted.limit,
+        limit=wanted.limit,
+        has_more=has_more,
+        page=wanted.offset // wanted.limit + 1 if by_offset else None,
+        offset=wanted.offset if by_offset else None,
+        total_count=total,
+        total_pages=None if total is None else -(-total // wanted.limit),
+        next_cursor=cursor(last_key) if has_more and last_key is not None else None,
+    )

@@ -1,0 +1,91 @@
+"""Routing: exact paths by one look-up, paths with placeholders segment by segment."""
+
+from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
+
+from mercato.kernel.errors import NotFound
+from mercato.web.endpoint import Endpoint
+from mercato.web.errors import MethodNotAllowed
+
+_Methods = dict[str, Endpoint]
+
+
+class _Node:
+    """One segment's place in the tree of paths with placeholders."""
+
+    __slots__ = ("any", "exact", "methods")
+
+    def __init__(self) -> None:
+        self.exact: dict[str, _Node] = {}
+        self.any: _Node | None = None
+        self.methods: _Methods = {}
+
+
+class Router:
+    """Finds the endpoint of a method and path."""
+
+    def __init__(self, endpoints: Iterable[Endpoint]) -> None:
+        """Place every endpoint. Raises ValueError where two endpoints have the same method and path."""
+        self.endpoints = list(endpoints)
+        self._exact: dict[str, _Methods] = {}
+        self._root = _Node()
+        for endpoint in self.endpoints:
+            methods = self._place(endpoint.path)
+            if endpoint.method in methods:
+                raise ValueError(f"{endpoint.route} is declared twice")
+            methods[endpoint.method] = endpoint
+
+    def _place(self, path: str) -> _Methods:
+        if "{" not in path:
+            return self._exact.setdefault(path, {})
+        node = self._root
+        for segment in path.split("/"):
+            if segment.startswith("{"):
+                node.any = node.any or _Node()
+                node = node.any
+            else:
+                node = node.exact.setdefault(segment, _Node())
+        return node.methods
+
+    def find(self, method: str, path: str) -> tuple[Endpoint, Sequence[str]]:
+        """Return the endpoint and the placeholders' values. HEAD is answered by GET.
+
+        Raises NotFound for an unknown path, MethodNotAllowed naming the methods it has.
+        """
+        methods = self._exact.get(path)
+        params: list[str] = []
+        if methods is None:
+            methods = self._walk(path, params)
+        if not methods:
+            raise NotFound("There is nothing at this path.")
+        endpoint = methods.get("GET" if method == "HEAD" else method)
+        if endpoint is None:
+            raise MethodNotAllowed(allowed(methods))
+        return endpoint, params
+
+    def allowed(self, path: str) -> str:
+        """Return the methods of a path for an Allow header. Raises NotFound."""
+        methods = self._exact.get(path) or self._walk(path, [])
+        if not methods:
+            raise NotFound("There is nothing at this path.")
+        return allowed(methods)
+
+    def _walk(self, path: str, params: list[str]) -> _Methods | None:
+        node = self._root
+        for segment in path.split("/"):
+            following = node.exact.get(segment)
+            if following is None:
+                following = node.any
+                if following is None or not segment:
+                    return None
+                params.append(unquote(segment) if "%" in segment else segment)
+            node = following
+        return node.methods
+
+
+def allowed(methods: _Methods) -> str:
+    """Return an Allow header's value."""
+    names = set(methods) | {"OPTIONS"}
+    if "GET" in names:
+        names.add("HEAD")
+    return ", ".join(sorted(names))
