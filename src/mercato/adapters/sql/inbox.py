@@ -35,7 +35,8 @@ class SqlInbox:
         """Keep an event for later, or update it."""
 
         async def step(tx: Tx) -> None:
-            await _upsert(tx, parked)
+            if not await _handled(tx, parked):
+                await _upsert(tx, parked)
 
         await self._db.transact(step)
 
@@ -43,6 +44,8 @@ class SqlInbox:
         """Make an event a dead letter and let its key go on."""
 
         async def step(tx: Tx) -> None:
+            if await _handled(tx, parked):
+                return
             await _upsert(tx, msgspec.structs.replace(parked, state=ParkedState.DEAD))
             if parked.state is not ParkedState.REPLAY:
                 await _advance(tx, parked.key, parked.sequence)
@@ -66,6 +69,11 @@ class SqlInbox:
             (key,),
         )
         return None if row is None else _load(row)
+
+    async def parked_keys(self) -> set[str]:
+        """Return the ordering keys with an event that will be tried again."""
+        rows = await self._db.search("SELECT DISTINCT key FROM inbox_parked WHERE state <> 'dead'")
+        return {key for (key,) in rows}
 
     async def skip_to(self, key: str, sequence: int) -> None:
         """Make `sequence` the next in turn."""
@@ -114,6 +122,14 @@ class SqlInbox:
             return gone == 1
 
         return await self._db.transact(step)
+
+
+async def _handled(tx: Tx, parked: Parked) -> bool:
+    """Say whether the event has had its turn in the meantime: a second delivery may run beside."""
+    if parked.state in (ParkedState.DEAD, ParkedState.REPLAY):
+        return False
+    row = await tx.fetch_one("SELECT sequence FROM inbox_positions WHERE key = ?", (parked.key,))
+    return row is not None and row[0] >= parked.sequence
 
 
 async def _upsert(tx: Tx, parked: Parked) -> None:

@@ -44,6 +44,11 @@ class SqlOutbox:
 
         return await self._db.transact(step)
 
+    async def unsent_keys(self) -> set[str]:
+        """Return the ordering keys with an event that waits."""
+        rows = await self._db.search("SELECT DISTINCT key FROM outbox WHERE sent_at IS NULL")
+        return {key for (key,) in rows}
+
     async def lag(self) -> OutboxLag:
         """Return how much waits and since when."""
         row = await self._db.fetch_one("SELECT count(*), min(created_at) FROM outbox WHERE sent_at IS NULL")

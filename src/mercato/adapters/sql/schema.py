@@ -16,6 +16,7 @@ log = logging.getLogger(__name__)
 
 _HEAD = "-- head: "
 SNAPSHOT = "snapshot.sqlite.sql"
+BASE = "base"
 
 
 class SchemaTooNew(Exception):
@@ -40,7 +41,10 @@ class Schema:
 
 
 def current(path: Path) -> str | None:
-    """Return the revision of the database at `path`, None if it is empty or not there."""
+    """Return the revision of the database at `path`, None if it is empty or not there.
+
+    A database that was migrated down to nothing stands at `base`.
+    """
     if not path.exists():
         return None
     with closing(sqlite3.connect(path)) as connection:
@@ -48,7 +52,7 @@ def current(path: Path) -> str | None:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         except sqlite3.OperationalError:
             return None
-    return None if row is None else str(row[0])
+    return BASE if row is None else str(row[0])
 
 
 def prepare(path: Path, schema: Schema) -> None:
@@ -74,7 +78,10 @@ def _load_snapshot(path: Path, schema: Schema) -> None:
 
 
 def upgrade(path: Path, schema: Schema, revision: str = "head") -> None:
-    """Migrate up to `revision`. Raises SchemaTooNew for an unknown present revision."""
+    """Migrate up to `revision`, wholly or not at all.
+
+    Raises SchemaTooNew for an unknown present revision.
+    """
     _run(path, schema, "upgrade", revision)
 
 
@@ -86,9 +93,12 @@ def downgrade(path: Path, schema: Schema, revision: str) -> None:
 def _run(path: Path, schema: Schema, direction: str, revision: str) -> None:
     from alembic import command  # noqa: PLC0415  slow to import, and rarely needed
     from alembic.util import CommandError  # noqa: PLC0415
-    from sqlalchemy import create_engine  # noqa: PLC0415
+    from sqlalchemy import create_engine, event  # noqa: PLC0415
 
-    engine = create_engine(f"sqlite:///{path}")
+    # The driver begins no transaction before DDL, so a failed migration would leave half of
+    # itself: it is told to keep out of it, and all of the way is one transaction.
+    engine = create_engine(f"sqlite:///{path}", connect_args={"isolation_level": None})
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with engine.begin() as connection:
             config = _config(schema, connection)

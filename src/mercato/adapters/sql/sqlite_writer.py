@@ -172,15 +172,15 @@ class GroupWriter:
         connection.execute("SAVEPOINT step")
         try:
             job.value = _drive(job.step, tx)
+            job.callbacks = tx.callbacks
         except Exception as error:  # noqa: BLE001  whatever a step raises is its caller's to see
             job.error = error
-            # A full disk or an I/O error may have rolled back the whole transaction.
-            if connection.in_transaction:
-                connection.execute("ROLLBACK TO step")
-                connection.execute("RELEASE step")
+        # A full disk or an I/O error may have rolled back the whole transaction.
+        if not connection.in_transaction:
             return
+        if job.error is not None:
+            connection.execute("ROLLBACK TO step")
         connection.execute("RELEASE step")
-        job.callbacks = tx.callbacks
 
     async def _run_again_one_by_one(self, jobs: list[_Job]) -> None:
         """Each member alone, after one of them lost the group's transaction for all."""
@@ -208,9 +208,16 @@ class GroupWriter:
                 _reject(job, _as_unavailable(job.error))
                 continue
             for callback in job.callbacks:
-                callback()
+                self._call(callback)
             if not job.future.done():
                 job.future.set_result(job.value)
+
+    def _call(self, callback: Callable[[], None]) -> None:
+        try:
+            callback()
+        except Exception:
+            # The change is durable: a listener's failure must not be told as the step's.
+            log.exception("after-commit callback failed", extra={"database": self._name})
 
     def _fail(self, jobs: list[_Job], cause: BaseException | None) -> None:
         """Roll back whatever is left, and tell every member that nothing happened."""
@@ -241,7 +248,8 @@ def _drive(step: Step[Any], tx: SqliteTx) -> Any:  # noqa: ANN401  a step return
 
 
 def _as_unavailable(error: BaseException) -> BaseException:
-    if isinstance(error, sqlite3.OperationalError):
+    # SQLITE_ERROR is a wrong statement: a defect, which no repetition mends.
+    if isinstance(error, sqlite3.OperationalError) and error.sqlite_errorcode != sqlite3.SQLITE_ERROR:
         unavailable = StorageUnavailable("The database could not store the change.")
         unavailable.__cause__ = error
         return unavailable

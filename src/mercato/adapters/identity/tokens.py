@@ -1,0 +1,174 @@
+"""Tokens: JWTs (RFC 7519) signed with ES256, with the claims of a Cognito ID token besides."""
+
+import base64
+import binascii
+import re
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Literal
+
+import msgspec
+
+from mercato.adapters.identity.keys import KeyRing
+from mercato.kernel.clock import Clock
+from mercato.kernel.errors import Unauthenticated
+from mercato.kernel.ids import UserId, uuid7
+from mercato.kernel.principal import Principal, Role
+from mercato.kernel.tenancy import TenantId
+
+LEEWAY = timedelta(seconds=30)
+"""How far the clocks of two machines may lie apart."""
+MAX_TOKEN = 8192
+MAX_REMEMBERED = 10_000
+
+_COGNITO_ROLES: dict[Role, str] = {
+    Role.CUSTOMER: "TenantUser",
+    Role.ADMIN: "TenantAdmin",
+    Role.OPERATOR: "SystemAdmin",
+    Role.SERVICE: "TenantUser",
+}
+if set(_COGNITO_ROLES) != set(Role):
+    raise TypeError(f"no Cognito role for {set(Role) - set(_COGNITO_ROLES)}")
+
+_compact = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}").fullmatch
+"""A compact JWS (RFC 7515) with the 64 bytes of an ES256 signature."""
+
+
+class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """The only header a token of ours has. So `jku`, `jwk`, `x5u`, `crit` and all else are refused."""
+
+    alg: Literal["ES256"]
+    kid: str
+    typ: Literal["JWT"]
+
+
+class _Claims(msgspec.Struct, frozen=True, kw_only=True):
+    """What a token says. Times are whole seconds since the epoch."""
+
+    iss: str
+    aud: str
+    sub: UserId
+    exp: int
+    iat: int
+    nbf: int
+    jti: str
+    email: str
+    role: Role
+    tenant_id: TenantId
+    token_use: Literal["id"]
+    cognito_tenant: str = msgspec.field(name="custom:tenantId")
+    cognito_role: str = msgspec.field(name="custom:userRole")
+    cognito_username: str = msgspec.field(name="cognito:username")
+
+
+@dataclass(frozen=True, slots=True)
+class TokenTerms:
+    """Who issues tokens, for whom, and for how long."""
+
+    issuer: str
+    audience: str
+    lifetime: timedelta
+
+
+class TokenIssuer:
+    """Signs tokens with the newest key."""
+
+    def __init__(self, ring: KeyRing, terms: TokenTerms) -> None:
+        self._ring = ring
+        self._terms = terms
+
+    async def issue(self, principal: Principal, *, at: datetime) -> str:
+        """Return a token that stands for `principal` from `at` on."""
+        keys = await self._ring.keys()
+        issued_at = int(at.timestamp())
+        claims = _Claims(
+            iss=self._terms.issuer,
+            aud=self._terms.audience,
+            sub=principal.user_id,
+            exp=issued_at + int(self._terms.lifetime.total_seconds()),
+            iat=issued_at,
+            nbf=issued_at,
+            jti=uuid7(),
+            email=principal.email,
+            role=principal.role,
+            tenant_id=principal.tenant,
+            token_use="id",  # noqa: S106  a kind of token
+            cognito_tenant=principal.tenant,
+            cognito_role=_COGNITO_ROLES[principal.role],
+            cognito_username=principal.user_id,
+        )
+        return keys.sign(msgspec.json.encode(claims))
+
+
+class TokenVerifier:
+    """See web.auth.Authenticator. A token once verified is remembered until it expires."""
+
+    def __init__(self, ring: KeyRing, terms: TokenTerms, *, clock: Clock) -> None:
+        self._ring = ring
+        self._terms = terms
+        self._clock = clock
+        self._remembered: dict[str, tuple[Principal, datetime]] = {}
+
+    async def authenticate(self, token: str) -> Principal:
+        """Return who the token stands for. Raises Unauthenticated for every other token."""
+        known = self._remembered.get(token)
+        if known is None:
+            return await self._verify(token)
+        principal, until = known
+        if until <= self._clock():
+            del self._remembered[token]
+            raise Unauthenticated("The token has expired.")
+        return principal
+
+    async def _verify(self, token: str) -> Principal:
+        kid = _kid(token)
+        keys = await self._ring.keys()
+        payload = keys.verified(token, kid)
+        if payload is None:
+            raise _refused()
+        claims = _claims(payload)
+        until = self._check(claims)
+        principal = Principal(claims.sub, claims.email, claims.role, claims.tenant_id)
+        if len(self._remembered) >= MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[token] = principal, until
+        return principal
+
+    def _check(self, claims: _Claims) -> datetime:
+        """Return until when the claims hold; refuse them if that is not now, or they are not for us."""
+        now = self._clock()
+        earliest = max(claims.nbf, claims.iat)
+        if claims.iss != self._terms.issuer or claims.aud != self._terms.audience:
+            raise _refused()
+        if earliest > (now + LEEWAY).timestamp():
+            raise Unauthenticated("The token is not valid yet.")
+        if claims.exp <= (now - LEEWAY).timestamp():
+            raise Unauthenticated("The token has expired.")
+        return datetime.fromtimestamp(claims.exp, now.tzinfo) + LEEWAY
+
+
+_header_decoder = msgspec.json.Decoder(_Header)
+_claims_decoder = msgspec.json.Decoder(_Claims)
+
+
+def _kid(token: str) -> str:
+    """Return which key is said to have signed the token. Nothing else in it has been looked at."""
+    if len(token) > MAX_TOKEN or not _compact(token):
+        raise _refused()
+    segment = token.partition(".")[0]
+    try:
+        return _header_decoder.decode(base64.urlsafe_b64decode(segment + "=" * (-len(segment) % 4))).kid
+    except (msgspec.MsgspecError, binascii.Error, UnicodeDecodeError):
+        raise _refused() from None
+
+
+def _claims(payload: bytes) -> _Claims:
+    try:
+        return _claims_decoder.decode(payload)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise _refused() from None
+
+
+def _refused() -> Unauthenticated:
+    """One answer for whatever is wrong with a token."""
+    return Unauthenticated("The token is not valid.")

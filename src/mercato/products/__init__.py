@@ -1,0 +1,1 @@
+"""Products: the catalogue, what is on the shelf, and what of it is held for orders."""

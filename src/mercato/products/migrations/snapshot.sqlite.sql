@@ -1,0 +1,130 @@
+-- head: products_0001
+CREATE TABLE alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+CREATE TABLE claims (
+	tenant_id VARCHAR(63) NOT NULL, 
+	principal VARCHAR(64) NOT NULL, 
+	route VARCHAR(128) NOT NULL, 
+	"key" VARCHAR(255) NOT NULL, 
+	body_hash BLOB NOT NULL, 
+	object_id VARCHAR(36) NOT NULL, 
+	attempt INTEGER NOT NULL, 
+	state VARCHAR(8) NOT NULL, 
+	answer BLOB, 
+	lease_until BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, principal, route, "key"), 
+	CONSTRAINT claims_state CHECK (state IN ('open', 'done'))
+);
+CREATE TABLE inbox_parked (
+	event_id VARCHAR(36) NOT NULL, 
+	tenant_id VARCHAR(63) NOT NULL, 
+	type VARCHAR(64) NOT NULL, 
+	"key" VARCHAR(160) NOT NULL, 
+	sequence BIGINT NOT NULL, 
+	body BLOB NOT NULL, 
+	state VARCHAR(8) NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	reason VARCHAR(500) NOT NULL, 
+	next_try_at BIGINT NOT NULL, 
+	first_seen_at BIGINT NOT NULL, 
+	PRIMARY KEY (event_id), 
+	CONSTRAINT inbox_parked_state CHECK (state IN ('failed', 'waiting', 'dead', 'replay'))
+);
+CREATE TABLE inbox_positions (
+	"key" VARCHAR(160) NOT NULL, 
+	sequence BIGINT NOT NULL, 
+	PRIMARY KEY ("key")
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE inventory (
+	tenant_id VARCHAR(63) NOT NULL, 
+	product_id VARCHAR(36) NOT NULL, 
+	on_hand BIGINT NOT NULL, 
+	reserved BIGINT NOT NULL, 
+	warehouse_location VARCHAR(200), 
+	updated_at BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, product_id), 
+	CONSTRAINT inventory_reserved CHECK (reserved >= 0), 
+	CONSTRAINT inventory_available CHECK (on_hand >= reserved)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE outbox (
+	position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	event_id VARCHAR(36) NOT NULL, 
+	"key" VARCHAR(160) NOT NULL, 
+	sequence BIGINT NOT NULL, 
+	type VARCHAR(64) NOT NULL, 
+	tenant_id VARCHAR(63) NOT NULL, 
+	body BLOB NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	sent_at BIGINT
+);
+CREATE TABLE outbox_sequences (
+	"key" VARCHAR(160) NOT NULL, 
+	last BIGINT NOT NULL, 
+	PRIMARY KEY ("key")
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE products (
+	tenant_id VARCHAR(63) NOT NULL, 
+	id VARCHAR(36) NOT NULL, 
+	sku VARCHAR(64) NOT NULL, 
+	live_sku VARCHAR(64), 
+	name VARCHAR(200) NOT NULL, 
+	description TEXT, 
+	price BIGINT NOT NULL, 
+	currency VARCHAR(3) NOT NULL, 
+	category VARCHAR(100), 
+	created_at BIGINT NOT NULL, 
+	updated_at BIGINT NOT NULL, 
+	version BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, id), 
+	CONSTRAINT products_price CHECK (price >= 0)
+);
+CREATE TABLE reservations (
+	tenant_id VARCHAR(63) NOT NULL, 
+	order_id VARCHAR(36) NOT NULL, 
+	state VARCHAR(8) NOT NULL, 
+	currency VARCHAR(3) NOT NULL, 
+	lines TEXT NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	next_check_at BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	updated_at BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, order_id), 
+	CONSTRAINT reservations_state CHECK (state IN ('held', 'taken', 'released'))
+);
+CREATE TABLE stock_movements (
+	tenant_id VARCHAR(63) NOT NULL, 
+	product_id VARCHAR(36) NOT NULL, 
+	id VARCHAR(36) NOT NULL, 
+	kind VARCHAR(16) NOT NULL, 
+	on_hand_delta BIGINT NOT NULL, 
+	reserved_delta BIGINT NOT NULL, 
+	order_id VARCHAR(36), 
+	actor VARCHAR(64) NOT NULL, 
+	reason VARCHAR(500), 
+	at BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, product_id, id)
+)
+ WITHOUT ROWID
+
+;
+CREATE INDEX claims_created_at ON claims (created_at);
+CREATE INDEX inbox_parked_due ON inbox_parked (state, next_try_at);
+CREATE INDEX inbox_parked_key ON inbox_parked ("key", sequence);
+CREATE UNIQUE INDEX outbox_key ON outbox ("key", sequence);
+CREATE INDEX outbox_unsent ON outbox (position) WHERE sent_at IS NULL;
+CREATE INDEX products_category ON products (tenant_id, category, id);
+CREATE UNIQUE INDEX products_sku ON products (tenant_id, live_sku);
+CREATE INDEX reservations_due ON reservations (next_check_at) WHERE state = 'held';
+INSERT INTO alembic_version (version_num) VALUES ('products_0001');

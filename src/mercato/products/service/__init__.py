@@ -1,0 +1,1 @@
+"""What products does: the catalogue, reservations, and holds nobody came back for."""

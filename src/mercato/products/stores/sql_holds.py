@@ -1,0 +1,155 @@
+"""What orders hold, in SQL."""
+
+from collections.abc import Sequence
+from datetime import datetime
+
+import msgspec
+
+from mercato.adapters.sql.database import Database, Row, Tx
+from mercato.adapters.sql.steps import Steps
+from mercato.contracts.books import HoldBook
+from mercato.contracts.events import Events
+from mercato.contracts.products import PricedLine
+from mercato.kernel.cause import Cause
+from mercato.kernel.clock import from_micros, to_micros
+from mercato.kernel.ids import OrderId, ProductId, is_id
+from mercato.kernel.tenancy import TenantId
+from mercato.products.domain import Hold, HoldState, Product, Short
+from mercato.products.ports import Decide, Shortage
+from mercato.products.stores.ledger import Ledger
+from mercato.products.stores.sql import PRODUCTS, load_product
+
+_HOLDS = "SELECT tenant_id, order_id, state, currency, lines, expires_at, next_check_at FROM reservations"
+_BOOKS_PAGE = 1_000
+
+_lines = msgspec.json.Decoder(tuple[PricedLine, ...])
+
+
+class SqlHolds:
+    """See products.ports.HoldStore."""
+
+    def __init__(self, steps: Steps, ledger: Ledger) -> None:
+        self._steps = steps
+        self._db = steps.db
+        self._ledger = ledger
+
+    async def change(
+        self,
+        tenant: TenantId,
+        order_id: OrderId,
+        decide: Decide,
+        *,
+        products: Sequence[str] = (),
+        by: Cause,
+        at: datetime,
+    ) -> Hold | None:
+        """Decide on an order's hold and carry it out in one step."""
+
+        async def work(tx: Tx) -> tuple[Hold | None, Events]:
+            row = await tx.fetch_one(f"{_HOLDS} WHERE tenant_id = ? AND order_id = ?", (tenant, order_id))
+            before = None if row is None else _load(row)
+            # Who holds stock already needs no catalogue.
+            found = await _find_products(tx, tenant, products if before is None else ())
+            outcome = decide(before, found)
+            refused = await self._ledger.move(tx, tenant, outcome.movements, actor=by.actor, at=at)
+            if refused:
+                raise Shortage(await _short(tx, tenant, refused))
+            if outcome.hold is not before:
+                await _save(tx, tenant, order_id, before, outcome.hold, at)
+            return outcome.hold, outcome.events
+
+        return await self._steps.run(by, work)
+
+    async def due(self, at: datetime, limit: int) -> list[Hold]:
+        """Return holds of any store that are to be checked."""
+        rows = await self._db.fetch_all(
+            f"{_HOLDS} WHERE state = 'held' AND next_check_at <= ? ORDER BY next_check_at LIMIT ?",
+            (to_micros(at), limit),
+        )
+        return [_load(row) for row in rows]
+
+
+async def hold_books(db: Database) -> list[HoldBook]:
+    """Return what every order holds, has taken or gave back."""
+    books: list[HoldBook] = []
+    last = ("", "")
+    while True:
+        rows = await db.search(
+            f"{_HOLDS} WHERE (tenant_id, order_id) > (?, ?) ORDER BY tenant_id, order_id LIMIT ?",
+            (*last, _BOOKS_PAGE),
+        )
+        for hold in map(_load, rows):
+            lines = tuple((line.product_id, line.quantity) for line in hold.lines)
+            books.append(HoldBook(hold.tenant_id, hold.order_id, hold.state.value, lines))
+        if len(rows) < _BOOKS_PAGE:
+            return books
+        last = (books[-1].tenant_id, books[-1].order_id)
+
+
+async def _find_products(tx: Tx, tenant: TenantId, names: Sequence[str]) -> dict[str, Product]:
+    """Return the products that are called so, by id or SKU."""
+    found: dict[str, Product] = {}
+    for name in names:
+        column = "id" if is_id(name) else "live_sku"
+        row = await tx.fetch_one(f"{PRODUCTS} WHERE p.tenant_id = ? AND p.{column} = ?", (tenant, name))
+        if row is not None:
+            found[name] = load_product(row)
+    return found
+
+
+async def _short(tx: Tx, tenant: TenantId, refused: Sequence[ProductId]) -> list[Short]:
+    """Say how much there is of what there is too little of."""
+    short = []
+    for product_id in refused:
+        row = await tx.fetch_one(
+            "SELECT p.sku, i.on_hand - i.reserved FROM products p"
+            " JOIN inventory i ON i.tenant_id = p.tenant_id AND i.product_id = p.id"
+            " WHERE p.tenant_id = ? AND p.id = ?",
+            (tenant, product_id),
+        )
+        sku, available = (product_id, 0) if row is None else row
+        short.append(Short(product_id, sku, available))
+    return short
+
+
+async def _save(
+    tx: Tx, tenant: TenantId, order_id: OrderId, before: Hold | None, hold: Hold | None, at: datetime
+) -> None:
+    """Write what became of an order's hold."""
+    if hold is None:
+        await tx.execute("DELETE FROM reservations WHERE tenant_id = ? AND order_id = ?", (tenant, order_id))
+    elif before is None:
+        await tx.execute(
+            "INSERT INTO reservations (tenant_id, order_id, state, currency, lines, expires_at,"
+            " next_check_at, created_at, updated_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                tenant,
+                order_id,
+                hold.state.value,
+                hold.currency,
+                msgspec.json.encode(hold.lines).decode(),
+                to_micros(hold.expires_at),
+                to_micros(hold.next_check_at),
+                to_micros(at),
+                to_micros(at),
+            ),
+        )
+    else:
+        await tx.execute(
+            "UPDATE reservations SET state = ?, next_check_at = ?, updated_at = ?"
+            " WHERE tenant_id = ? AND order_id = ?",
+            (hold.state.value, to_micros(hold.next_check_at), to_micros(at), tenant, order_id),
+        )
+
+
+def _load(row: Row) -> Hold:
+    tenant, order_id, state, currency, lines, expires_at, next_check_at = row
+    return Hold(
+        tenant_id=tenant,
+        order_id=order_id,
+        state=HoldState(state),
+        currency=currency,
+        lines=_lines.decode(lines),
+        expires_at=from_micros(expires_at),
+        next_check_at=from_micros(next_check_at),
+    )

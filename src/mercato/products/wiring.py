@@ -1,0 +1,90 @@
+"""Builds products from its database, its neighbours and its settings."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import timedelta
+
+from mercato.adapters.cache.memory import MemoryCache
+from mercato.adapters.service import ServiceParts, Worker
+from mercato.adapters.sql.claims import SqlClaims
+from mercato.adapters.sql.database import Database
+from mercato.adapters.sql.steps import Steps
+from mercato.contracts.books import HoldBook, StockBook
+from mercato.contracts.orders import OrderDesk
+from mercato.contracts.products import Stock
+from mercato.contracts.stores import StoreDirectory
+from mercato.kernel.clock import Clock
+from mercato.products.routes import routes
+from mercato.products.service.catalogue import Catalogue
+from mercato.products.service.orphans import Orphans
+from mercato.products.service.reservations import Reservations
+from mercato.products.stores.ledger import Ledger, stock_books
+from mercato.products.stores.sql import SqlCatalogue
+from mercato.products.stores.sql_holds import SqlHolds, hold_books
+from mercato.products.subscribers import FAMILIES, handlers
+from mercato.products.workers import orphan_sweep
+
+NAME = "products"
+
+
+@dataclass(frozen=True, slots=True)
+class ProductsSettings:
+    """What may be configured of products."""
+
+    cache_ttl: timedelta = timedelta(minutes=5)
+    cache_entries: int = 20_000
+    cache_bytes: int = 16 * 1024 * 1024
+    hold_grace: timedelta = timedelta(seconds=60)
+    """How long after its expiry a hold is left alone; longer than any placement takes."""
+    orphan_sweep_s: float = 5.0
+    desk_deadline_s: float = 2.0
+
+
+@dataclass(frozen=True, slots=True)
+class Products:
+    """The products service, and what it is to others."""
+
+    parts: ServiceParts
+    stock: Stock
+    orphan_worker: Callable[[OrderDesk], Worker]
+    """Makes the worker that asks orders about holds past their time."""
+    books: Callable[[], Awaitable[tuple[list[StockBook], list[HoldBook]]]]
+    """Reads the books of every store. Each book is of one moment, the two lists are not."""
+
+
+def build(db: Database, *, clock: Clock, stores: StoreDirectory, settings: ProductsSettings) -> Products:
+    """Wire products on its own database, whose schema is there already."""
+    steps = Steps(db, source=f"/mercato/{NAME}", clock=clock)
+    claims = SqlClaims(db)
+    cache = MemoryCache(
+        ttl_s=settings.cache_ttl.total_seconds(),
+        max_entries=settings.cache_entries,
+        max_bytes=settings.cache_bytes,
+    )
+    ledger = Ledger(lambda tenant, product_id: cache.invalidate((tenant, product_id)))
+    catalogue = SqlCatalogue(steps, ledger)
+    holds = SqlHolds(steps, ledger)
+    reservations = Reservations(holds, clock=clock, grace=settings.hold_grace)
+
+    def orphan_worker(desk: OrderDesk) -> Worker:
+        orphans = Orphans(
+            holds, desk, clock=clock, again_after=settings.hold_grace, deadline_s=settings.desk_deadline_s
+        )
+        return orphan_sweep(orphans, every_s=settings.orphan_sweep_s)
+
+    async def books() -> tuple[list[StockBook], list[HoldBook]]:
+        return await stock_books(db), await hold_books(db)
+
+    return Products(
+        parts=ServiceParts(
+            name=NAME,
+            steps=steps,
+            claims=claims,
+            routes=routes(Catalogue(catalogue, stores), catalogue, cache, claims),
+            handlers=handlers(reservations),
+            families=FAMILIES,
+        ),
+        stock=reservations,
+        orphan_worker=orphan_worker,
+        books=books,
+    )

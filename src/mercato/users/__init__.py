@@ -1,0 +1,1 @@
+"""The users service: stores, their users, and who is signed in."""

@@ -1,0 +1,110 @@
+-- head: users_0001
+CREATE TABLE alembic_version (
+	version_num VARCHAR(32) NOT NULL, 
+	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
+);
+CREATE TABLE claims (
+	tenant_id VARCHAR(63) NOT NULL, 
+	principal VARCHAR(64) NOT NULL, 
+	route VARCHAR(128) NOT NULL, 
+	"key" VARCHAR(255) NOT NULL, 
+	body_hash BLOB NOT NULL, 
+	object_id VARCHAR(36) NOT NULL, 
+	attempt INTEGER NOT NULL, 
+	state VARCHAR(8) NOT NULL, 
+	answer BLOB, 
+	lease_until BIGINT NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, principal, route, "key"), 
+	CONSTRAINT claims_state CHECK (state IN ('open', 'done'))
+);
+CREATE TABLE inbox_parked (
+	event_id VARCHAR(36) NOT NULL, 
+	tenant_id VARCHAR(63) NOT NULL, 
+	type VARCHAR(64) NOT NULL, 
+	"key" VARCHAR(160) NOT NULL, 
+	sequence BIGINT NOT NULL, 
+	body BLOB NOT NULL, 
+	state VARCHAR(8) NOT NULL, 
+	attempts INTEGER NOT NULL, 
+	reason VARCHAR(500) NOT NULL, 
+	next_try_at BIGINT NOT NULL, 
+	first_seen_at BIGINT NOT NULL, 
+	PRIMARY KEY (event_id), 
+	CONSTRAINT inbox_parked_state CHECK (state IN ('failed', 'waiting', 'dead', 'replay'))
+);
+CREATE TABLE inbox_positions (
+	"key" VARCHAR(160) NOT NULL, 
+	sequence BIGINT NOT NULL, 
+	PRIMARY KEY ("key")
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE outbox (
+	position INTEGER NOT NULL PRIMARY KEY AUTOINCREMENT, 
+	event_id VARCHAR(36) NOT NULL, 
+	"key" VARCHAR(160) NOT NULL, 
+	sequence BIGINT NOT NULL, 
+	type VARCHAR(64) NOT NULL, 
+	tenant_id VARCHAR(63) NOT NULL, 
+	body BLOB NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	sent_at BIGINT
+);
+CREATE TABLE outbox_sequences (
+	"key" VARCHAR(160) NOT NULL, 
+	last BIGINT NOT NULL, 
+	PRIMARY KEY ("key")
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE refresh_tokens (
+	tenant_id VARCHAR(63) NOT NULL, 
+	token_hash BLOB NOT NULL, 
+	family_id VARCHAR(36) NOT NULL, 
+	user_id VARCHAR(36) NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, token_hash)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE tenants (
+	tenant_id VARCHAR(63) NOT NULL, 
+	name VARCHAR(100) NOT NULL, 
+	currency VARCHAR(3) NOT NULL, 
+	tier VARCHAR(16) NOT NULL, 
+	status VARCHAR(16) NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	updated_at BIGINT NOT NULL, 
+	version BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE users (
+	tenant_id VARCHAR(63) NOT NULL, 
+	id VARCHAR(36) NOT NULL, 
+	email VARCHAR(254) NOT NULL, 
+	email_key VARCHAR(254), 
+	first_name VARCHAR(100) NOT NULL, 
+	last_name VARCHAR(100) NOT NULL, 
+	role VARCHAR(16) NOT NULL, 
+	is_active SMALLINT NOT NULL, 
+	password_hash VARCHAR(255) NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	updated_at BIGINT NOT NULL, 
+	version BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, id)
+);
+CREATE INDEX claims_created_at ON claims (created_at);
+CREATE INDEX inbox_parked_due ON inbox_parked (state, next_try_at);
+CREATE INDEX inbox_parked_key ON inbox_parked ("key", sequence);
+CREATE UNIQUE INDEX outbox_key ON outbox ("key", sequence);
+CREATE INDEX outbox_unsent ON outbox (position) WHERE sent_at IS NULL;
+CREATE UNIQUE INDEX users_email ON users (tenant_id, email_key);
+INSERT INTO alembic_version (version_num) VALUES ('users_0001');

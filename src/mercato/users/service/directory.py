@@ -1,0 +1,45 @@
+"""The directory of stores, remembered for a second."""
+
+from datetime import datetime, timedelta
+
+from mercato.contracts.stores import Store
+from mercato.kernel.clock import Clock
+from mercato.kernel.tenancy import StoreStatus, TenantId
+from mercato.users.ports import TenantStore
+
+FRESH = timedelta(seconds=1)
+"""A store that is suspended or closed is known to be everywhere this soon."""
+MAX_REMEMBERED = 10_000
+
+
+class CachedDirectory:
+    """See contracts.stores.StoreDirectory.
+
+    Only stores that exist are remembered: one that opens is found at once, and names that
+    strangers make up take no memory.
+    """
+
+    def __init__(self, tenants: TenantStore, *, clock: Clock) -> None:
+        self._tenants = tenants
+        self._clock = clock
+        self._remembered: dict[TenantId, tuple[Store, datetime]] = {}
+
+    async def find(self, tenant: TenantId) -> Store | None:
+        """Return the store as it was at most a second ago, or None."""
+        now = self._clock()
+        known = self._remembered.get(tenant)
+        if known is not None and now < known[1]:
+            return known[0]
+        found = await self._tenants.find(tenant)
+        self._remembered.pop(tenant, None)
+        if found is None:
+            return None
+        if len(self._remembered) >= MAX_REMEMBERED:
+            del self._remembered[next(iter(self._remembered))]
+        self._remembered[tenant] = found.store, now + FRESH
+        return found.store
+
+    async def known(self, tenant: TenantId) -> bool:
+        """Say whether calls may name the store: it exists and has not been closed."""
+        store = await self.find(tenant)
+        return store is not None and store.status is not StoreStatus.OFFBOARDED

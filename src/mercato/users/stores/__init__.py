@@ -1,0 +1,1 @@
+"""Where users keeps its data."""

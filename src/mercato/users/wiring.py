@@ -1,0 +1,84 @@
+"""How users is put together."""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+
+import msgspec
+
+from mercato.adapters.identity.keys import KeyRing
+from mercato.adapters.identity.passwords import Argon2Passwords
+from mercato.adapters.identity.tokens import TokenIssuer, TokenTerms, TokenVerifier
+from mercato.adapters.service import ServiceParts
+from mercato.adapters.sql.claims import SqlClaims
+from mercato.adapters.sql.database import Database
+from mercato.adapters.sql.steps import Steps
+from mercato.contracts.stores import StoreDirectory
+from mercato.kernel.clock import Clock
+from mercato.kernel.tenancy import Tier
+from mercato.users.routes import Onboarding, routes
+from mercato.users.service.directory import CachedDirectory
+from mercato.users.service.users import SessionTerms, Users
+from mercato.users.stores.sql import SqlTenants, SqlUsers
+from mercato.web.auth import KnownStore
+
+
+class UsersSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How users behaves."""
+
+    issuer: str
+    """The URL at which clients reach the platform: the tokens' `iss`."""
+    audience: str = "mercato"
+    onboarding: Onboarding = "open"
+    default_tier: Tier = Tier.UNLIMITED
+    token_ttl_s: int = 900
+    refresh_ttl_days: int = 30
+
+
+@dataclass(frozen=True, slots=True)
+class UsersService:
+    """Users, wired. Nothing has been imported or made that only a first sign-in needs."""
+
+    parts: ServiceParts
+    service: Users
+    directory: StoreDirectory
+    known_store: KnownStore
+    verifier: TokenVerifier
+    keys: KeyRing
+
+
+def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettings) -> UsersService:
+    """Wire users on its database. `key_folder` holds the signing keys, and is made when needed."""
+    steps = Steps(db, source="/mercato/users", clock=clock)
+    claims = SqlClaims(db)
+    keys = KeyRing(key_folder)
+    lifetime = timedelta(seconds=settings.token_ttl_s)
+    terms = TokenTerms(settings.issuer, settings.audience, lifetime)
+    tenants = SqlTenants(steps)
+    directory = CachedDirectory(tenants, clock=clock)
+    users = Users(
+        tenants,
+        SqlUsers(steps),
+        Argon2Passwords(),
+        TokenIssuer(keys, terms),
+        default_tier=settings.default_tier,
+        terms=SessionTerms(lifetime, timedelta(days=settings.refresh_ttl_days)),
+    )
+
+    async def jwks() -> bytes:
+        return (await keys.keys()).jwks
+
+    parts = ServiceParts(
+        name="users",
+        steps=steps,
+        claims=claims,
+        routes=routes(users, claims, onboarding=settings.onboarding, issuer=settings.issuer, jwks=jwks),
+    )
+    return UsersService(
+        parts=parts,
+        service=users,
+        directory=directory,
+        known_store=directory.known,
+        verifier=TokenVerifier(keys, terms, clock=clock),
+        keys=keys,
+    )
