@@ -1,12 +1,13 @@
 """What every test may use."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from mercato.adapters.sql.schema import Schema, prepare
 from mercato.adapters.sql.sqlite import SqliteDatabase
+from tests.running import Platform
 
 OpenDatabase = Callable[[str], Awaitable[SqliteDatabase]]
 
@@ -32,3 +33,12 @@ async def open_database(tmp_path: Path) -> AsyncIterator[OpenDatabase]:
     yield open_one
     for database in opened:
         await database.close()
+
+
+@pytest.fixture
+def own_platform(tmp_path: Path) -> Iterator[Platform]:
+    """A platform of one's own, not started yet."""
+    running = Platform(tmp_path)
+    yield running
+    if running.process is not None and running.process.poll() is None:
+        running.stop()

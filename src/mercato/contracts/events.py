@@ -7,7 +7,7 @@ key, without gaps, from 1.
 
 import builtins
 from datetime import datetime
-from typing import ClassVar, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 import msgspec
 
@@ -45,8 +45,11 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     datacontenttype: str = "application/json"
     tenantid: TenantId
     partitionkey: str
-    sequence: str
-    """Digits, zero-padded to 20, so that text order is number order, as the extension asks."""
+    sequence: Annotated[str, msgspec.Meta(pattern="^00[0-9]{18}$")]
+    """Digits, zero-padded to 20, so that text order is number order, as the extension asks.
+
+    It fits a database's 64 bits.
+    """
     data: msgspec.Raw
 
     def payload(self, kind: "builtins.type[PayloadT]") -> PayloadT:

@@ -49,9 +49,9 @@ def to_minor(amount: Decimal, code: str, *, field: str) -> int:
     if not amount.is_finite() or amount < 0 or amount >= MAX_MAJOR_UNITS:
         raise ValidationFailed.of(FieldError(field, "must be at least 0 and below 1000000000000"))
     # The bounds above come first: scaling 1e400 would build the number it denies.
-    minor = amount.scaleb(digits)
-    whole = int(minor)
-    if minor != whole:
+    whole = int(amount.scaleb(digits))
+    # Scaling rounds to the context's 28 digits; comparing does not round.
+    if to_decimal(whole, code) != amount:
         raise ValidationFailed.of(FieldError(field, f"must have at most {digits} decimal digits in {code}"))
     return whole
 

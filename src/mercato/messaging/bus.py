@@ -35,4 +35,7 @@ class Bus(Protocol):
 
 def decode(body: bytes) -> Event:
     """Decode an encoded event. Raises msgspec.MsgspecError for bytes that are none."""
-    return msgspec.json.decode(body, type=Event)
+    try:
+        return msgspec.json.decode(body, type=Event)
+    except (RecursionError, UnicodeDecodeError) as error:
+        raise msgspec.DecodeError(str(error)) from error

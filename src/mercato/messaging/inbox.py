@@ -82,11 +82,11 @@ class InboxStore(Protocol):
         ...
 
     async def park(self, parked: Parked) -> None:
-        """Keep an event for later. Parking one that is kept already updates it."""
+        """Keep an event for later, or update it, unless it has been handled meanwhile."""
         ...
 
     async def bury(self, parked: Parked) -> None:
-        """Make an event a dead letter and let its key go on, in one step."""
+        """Make an event a dead letter and let its key go on, in one step; not one handled meanwhile."""
         ...
 
     async def due(self, now: datetime, limit: int) -> list[Parked]:
@@ -276,7 +276,12 @@ class Inbox:
             await self._put_off(parked, parked.attempts)
             return
         handled = await self._store.position(parked.key)
-        still_there = await self._resend(event.source, parked.key, handled, parked.sequence)
+        try:
+            still_there = await self._resend(event.source, parked.key, handled, parked.sequence)
+        except Unavailable:
+            # Only this sender is away: it is asked again, and nobody else waits for it.
+            await self._put_off(parked, parked.attempts)
+            return
         if still_there == 0 or parked.attempts + 1 >= self._backoff.gap_asks:
             details = {"consumer": self._consumer, "key": parked.key, "sequence": parked.sequence}
             log.error("gap in events accepted", extra=details)

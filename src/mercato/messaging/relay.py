@@ -9,7 +9,6 @@ import logging
 from datetime import timedelta
 
 from mercato.kernel.clock import Clock
-from mercato.kernel.errors import MercatoError
 from mercato.messaging.bus import Bus
 from mercato.messaging.outbox import Outbox
 
@@ -52,7 +51,7 @@ class Relay:
                 await self._empty()
                 await self._purge_now_and_then()
                 pause = _RETRY_FIRST_S
-            except (MercatoError, TimeoutError) as error:
+            except Exception as error:  # noqa: BLE001  a bus fails in its own library's words
                 log.warning("relay cannot go on", extra={"service": self._name, "cause": repr(error)})
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, _RETRY_MOST_S)

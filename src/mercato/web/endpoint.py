@@ -13,6 +13,8 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, get_type_hints
 
+import msgspec
+
 from mercato.kernel.errors import MercatoError
 from mercato.kernel.principal import ANYONE, OPERATORS, STAFF, Role
 from mercato.web.call import Call
@@ -56,6 +58,8 @@ class Endpoint:
     """A replay asks the handler again instead of storing an answer that holds secrets."""
     takes_body: bool
     body_type: type[Body]
+    body_optional: bool
+    """No field is required, so an absent body is an empty one."""
     takes_query: bool
     query_type: type[Query]
     returns: Any
@@ -142,6 +146,7 @@ class Routes:
                 reissues=reissues,
                 takes_body="body" in names,
                 body_type=body_type,
+                body_optional=not any(field.required for field in msgspec.structs.fields(body_type)),
                 takes_query="query" in names,
                 query_type=hints.get("query", NoQuery),
                 returns=hints["return"],

@@ -11,7 +11,10 @@ ReadBody = Callable[[int], Awaitable[bytes]]
 
 @dataclass(slots=True)
 class Request:
-    """One request. Header names are lower case; a repeated header is joined with a comma."""
+    """One request. Header names are lower case; a repeated header is joined with a comma.
+
+    The path is percent-decoded, once; the query is as it came.
+    """
 
     method: str
     path: str

@@ -52,7 +52,7 @@ class Claims(Protocol):
         ...
 
     async def free(self, claim: Claim) -> None:
-        """Delete this holder's claim if it has had no effect. Idempotent."""
+        """Delete this very claim, no other holder's, if it has had no effect. Idempotent."""
         ...
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from mercato.web.http import Response
@@ -15,6 +15,8 @@ class RequestMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
+        # When each child was made is of no use, and half the page.
+        disable_created_metrics()  # type: ignore[no-untyped-call]  # it ships without annotations
         self._requests = Counter(
             "mercato_http_requests", "Requests answered.", ["route", "status", "code"], registry=registry
         )

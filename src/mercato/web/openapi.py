@@ -158,7 +158,7 @@ def _as_encoded(schema: Any) -> Any:  # noqa: ANN401  any part of a schema
     """Describe decimals as they travel: as JSON numbers."""
     if isinstance(schema, dict):
         if schema.get("format") == "decimal":
-            return {**schema, "type": "number", "format": "decimal"}
+            return {**schema, "type": "number"}
         return {name: _as_encoded(part) for name, part in schema.items()}
     if isinstance(schema, list):
         return [_as_encoded(part) for part in schema]
@@ -168,7 +168,7 @@ def _as_encoded(schema: Any) -> Any:  # noqa: ANN401  any part of a schema
 def _given(schema: _Json) -> _Json:
     """Return a parameter's schema where it is given: in a query, null is said by leaving it out."""
     schema = {name: part for name, part in schema.items() if (name, part) != ("default", None)}
-    choices = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
+    choices: list[_Json] = [choice for choice in schema.pop("anyOf", ()) if choice != {"type": "null"}]
     if len(choices) == 1:
         return choices[0] | schema
     return {"anyOf": choices, **schema} if choices else schema

@@ -1,7 +1,6 @@
 """Routing: exact paths by one look-up, paths with placeholders segment by segment."""
 
 from collections.abc import Iterable, Sequence
-from urllib.parse import unquote
 
 from mercato.kernel.errors import NotFound
 from mercato.web.endpoint import Endpoint
@@ -78,7 +77,7 @@ class Router:
                 following = node.any
                 if following is None or not segment:
                     return None
-                params.append(unquote(segment) if "%" in segment else segment)
+                params.append(segment)
             node = following
         return node.methods
 

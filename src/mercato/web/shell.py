@@ -23,7 +23,7 @@ from mercato.web.auth import Authenticator, KnownStore, acting_in, caller_of, ch
 from mercato.web.call import ANONYMOUS, Call
 from mercato.web.cors import Cors
 from mercato.web.decode import decode_query
-from mercato.web.endpoint import Endpoint, NoBody, NoQuery
+from mercato.web.endpoint import Endpoint, NoQuery
 from mercato.web.envelope import Encoded, Page, Reply, encode, success
 from mercato.web.errors import HeadersTooLarge, InternalError, UnsupportedMediaType, error_response
 from mercato.web.http import Header, Request, Response
@@ -166,8 +166,8 @@ class Shell:
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         if request.headers.get("content-encoding", "identity") != "identity":
             raise UnsupportedMediaType("Send the body without a Content-Encoding.")
-        if not raw and endpoint.body_type is NoBody:
-            return NoBody()
+        if not raw and endpoint.body_optional:
+            return endpoint.decoder.decode(b"{}")
         if kind != "application/json" and not kind.endswith("+json"):
             raise UnsupportedMediaType("Send the body as application/json.")
         if not raw:
@@ -181,7 +181,12 @@ class Shell:
         endpoint, call = work.endpoint, work.call
         principal = ANONYMOUS if call.caller is None else call.caller.user_id
         wanted = idempotency.claim_for(call.tenant, principal, endpoint.route, key, uuid7())
-        granted = await idempotency.grant(claims, wanted, digest, now=call.now)
+        try:
+            granted = await idempotency.grant(claims, wanted, digest, now=call.now)
+        except asyncio.CancelledError:
+            # The claim's step is carried out all the same, and nobody would hold it.
+            await self._free(claims, wanted)
+            raise
         call.claim = granted.claim
         if granted.answer is not None:
             call.replayed = True

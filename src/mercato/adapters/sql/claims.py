@@ -78,8 +78,8 @@ class SqlClaims:
 
         async def step(tx: Tx) -> None:
             await tx.execute(
-                f"DELETE FROM claims WHERE {_SCOPE} AND attempt = ? AND state = 'open'",
-                (*_scope(claim), claim.attempt),
+                f"DELETE FROM claims WHERE {_SCOPE} AND object_id = ? AND attempt = ? AND state = 'open'",
+                (*_scope(claim), claim.object_id, claim.attempt),
             )
 
         await self._db.transact(step)

@@ -51,6 +51,8 @@ class Steps:
         async def step(tx: Tx) -> tuple[T, bytes | None]:
             if isinstance(by, ByEvent):
                 await _take_turn(tx, by)
+            if isinstance(by, ByCall) and by.claim is not None:
+                await _check_claim(tx, by.claim)
             result, events = await work(tx)
             for payload in events:
                 await self._append(tx, payload)
@@ -135,15 +137,29 @@ async def _take_turn(tx: Tx, by: ByEvent) -> None:
     await tx.execute("DELETE FROM inbox_parked WHERE event_id = ?", (by.event_id,))
 
 
+_HELD = "tenant_id = ? AND principal = ? AND route = ? AND key = ? AND attempt = ? AND state = 'open'"
+
+
+async def _check_claim(tx: Tx, claim: Claim) -> None:
+    """Refuse a call whose claim has passed to another holder.
+
+    This comes before its work, which would meet what the other holder did with the same id.
+    """
+    if await tx.fetch_one(f"SELECT 1 FROM claims WHERE {_HELD}", _held(claim)) is None:
+        raise ClaimLost("Another request with this Idempotency-Key is in progress.")
+
+
 async def _answer_claim(tx: Tx, claim: Claim, answer: bytes) -> None:
     """Store the answer with the effect, unless the claim has passed to another holder."""
     stored = await tx.execute(
-        "UPDATE claims SET state = 'done', answer = ? WHERE tenant_id = ? AND principal = ? AND route = ?"
-        " AND key = ? AND attempt = ? AND state = 'open'",
-        (answer, claim.tenant, claim.principal, claim.route, claim.key, claim.attempt),
+        f"UPDATE claims SET state = 'done', answer = ? WHERE {_HELD}", (answer, *_held(claim))
     )
     if stored == 0:
         raise ClaimLost("Another request with this Idempotency-Key is in progress.")
+
+
+def _held(claim: Claim) -> tuple[str, str, str, str, int]:
+    return claim.tenant, claim.principal, claim.route, claim.key, claim.attempt
 
 
 def _nobody() -> None:

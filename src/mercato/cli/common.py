@@ -1,0 +1,106 @@
+"""What the commands share: settings, an open platform, output, and how a refusal is told."""
+
+import asyncio
+import os
+import sys
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Annotated, TypeVar
+
+from cyclopts import Parameter
+
+if TYPE_CHECKING:
+    from mercato.runtime.embedded import Embedded
+    from mercato.runtime.settings import Settings
+
+T = TypeVar("T")
+
+DataOption = Annotated[str | None, Parameter(help="Data folder (MERCATO_DATA, mercato-data).")]
+JsonFlag = Annotated[bool, Parameter(negative=(), help="Print JSON.")]
+
+
+class Refused(Exception):
+    """A command cannot do what it was asked; the message is a sentence for the person."""
+
+
+@contextmanager
+def refused() -> Iterator[None]:
+    """Tell what stops a command in one sentence, and exit with 2."""
+    try:
+        yield
+    except Exception as error:
+        sentence = _sentence(error)
+        if sentence is None:
+            raise
+        print(f"mercato: {sentence}", file=sys.stderr)
+        sys.exit(2)
+
+
+def _sentence(error: Exception) -> str | None:
+    """Return the sentence of an error that was made for people, None for a defect."""
+    from mercato.adapters.sql.schema import SchemaTooNew  # noqa: PLC0415  only to tell a failure
+    from mercato.kernel.errors import MercatoError  # noqa: PLC0415
+    from mercato.runtime.folder import FolderInUse  # noqa: PLC0415
+    from mercato.runtime.server import PortInUse  # noqa: PLC0415
+    from mercato.runtime.settings import WrongSetting  # noqa: PLC0415
+
+    if isinstance(error, MercatoError):
+        details = "; ".join(f"{detail.field} {detail.message}" for detail in error.details)
+        return f"{error.message} {details}".strip()
+    if isinstance(error, (Refused, WrongSetting, PortInUse, FolderInUse, SchemaTooNew)):
+        return str(error)
+    if isinstance(error, PermissionError):
+        return f"{error.filename} may not be used: permission denied."
+    return None
+
+
+def settings(**options: object) -> "Settings":
+    """Read the settings, options first. Raises WrongSetting."""
+    from mercato.runtime.settings import load  # noqa: PLC0415  commands import what they need
+
+    return load(os.environ, **options)
+
+
+def existing(data: str | None) -> "Settings":
+    """Read the settings for a command on data that must be there. Raises Refused."""
+    found = settings(data=data)
+    if not (found.folder / "users.db").exists():
+        raise Refused(
+            f"There is no Mercato data in {found.folder.resolve()}; name the folder with --data,"
+            " or start one with `mercato up`."
+        )
+    return found
+
+
+def with_platform(data: str | None, work: "Callable[[Embedded], Awaitable[T]]") -> T:
+    """Run `work` on the data folder's platform, not started, beside whatever runs on it."""
+    from mercato.runtime.embedded import Embedded  # noqa: PLC0415  commands import what they need
+
+    found = existing(data)
+
+    async def run() -> T:
+        platform = Embedded(found)
+        try:
+            return await work(platform)
+        finally:
+            await platform.process.close()
+
+    return asyncio.run(run())
+
+
+def print_json(value: object) -> None:
+    """Print a value as JSON on one line."""
+    import msgspec  # noqa: PLC0415  commands import what they need
+
+    print(msgspec.json.encode(value).decode())
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows as a table."""
+    from rich.console import Console  # noqa: PLC0415  slow to import
+    from rich.table import Table  # noqa: PLC0415
+
+    table = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        table.add_row(*row)
+    Console(soft_wrap=not sys.stdout.isatty()).print(table)

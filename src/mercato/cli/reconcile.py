@@ -1,0 +1,28 @@
+"""`mercato reconcile`."""
+
+import sys
+
+from mercato.cli.common import print_json, with_platform
+from mercato.runtime.reconcile.report import Report, reconcile
+
+
+def run(*, data: str | None, json: bool) -> None:
+    """Compare the books; exit 1 where they differ."""
+    report = with_platform(data, reconcile)
+    if json:
+        print_json(report)
+    else:
+        _tell(report)
+    if not report.balanced:
+        sys.exit(1)
+
+
+def _tell(report: Report) -> None:
+    print(
+        f"{report.stores} stores, {report.orders} orders, {report.payments} payments,"
+        f" {report.charges} entries in the provider's book, {report.products} products;"
+        f" {report.open} in flight."
+    )
+    for found in report.differences:
+        print(f"  {found.tenant_id or '-'}: {found.subject} {found.problem}")
+    print("The books balance." if report.balanced else f"{len(report.differences)} differences.")

@@ -1,0 +1,69 @@
+"""`mercato up` and `mercato serve`."""
+
+import os
+import sys
+import threading
+from pathlib import Path
+
+from mercato import __version__
+from mercato.cli.common import settings
+from mercato.runtime.server import run
+from mercato.runtime.settings import Settings, load
+
+PORTS = {"users": 8081, "orders": 8082, "payments": 8083, "products": 8084}
+
+
+def serve_all(*, host: str | None, port: int | None, data: str | None, demo: bool) -> None:
+    """Run every service until a signal ends it."""
+    from mercato.runtime.embedded import Embedded  # noqa: PLC0415  after the settings were found good
+    from mercato.runtime.folder import SCHEMAS  # noqa: PLC0415
+
+    chosen = settings(host=host, port=port, data=data)
+
+    def ready() -> None:
+        url = _url(chosen)
+        _say(f"Mercato {__version__} is up: every service at {url}")
+        _say(f"  API        {url}/api/v1   (OpenAPI: {url}/openapi.json)")
+        _say(f"  health     {url}/health   (metrics: {url}/metrics)")
+        _say(f"  data       {chosen.folder.resolve()}")
+        _say("  stop       Ctrl-C")
+        if demo:
+            # A client like any other: in its own thread, over HTTP.
+            threading.Thread(target=_demo, args=(url,), daemon=True).start()
+
+    run(chosen, SCHEMAS, lambda: Embedded(chosen).process, ready)
+
+
+def serve_one(service: str, *, host: str | None, port: int | None, data: str | None) -> None:
+    """Run one service until a signal ends it."""
+    from mercato.runtime.alone import alone  # noqa: PLC0415  after the settings were found good
+
+    if port is None and "MERCATO_PORT" not in os.environ:
+        port = PORTS[service]
+    chosen = load(os.environ, host=host, port=port, data=data)
+
+    def ready() -> None:
+        _say(
+            f"Mercato {__version__}: {service} alone at {_url(chosen)}, data in {Path(chosen.data).resolve()}"
+        )
+
+    run(chosen, [service], lambda: alone(service, chosen), ready)
+
+
+def _demo(url: str) -> None:
+    from mercato.cli.common import Refused  # noqa: PLC0415  only with --demo
+    from mercato.cli.demo import run as run_demo  # noqa: PLC0415
+
+    try:
+        run_demo(url)
+    except Refused as error:
+        print(f"mercato: {error}", file=sys.stderr)
+
+
+def _url(chosen: Settings) -> str:
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(chosen.host, chosen.host)  # noqa: S104  compared
+    return f"http://[{host}]:{chosen.port}" if ":" in host else f"http://{host}:{chosen.port}"
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -1,0 +1,1 @@
+"""Payments: money captured once for an order, and given back never more than that."""

@@ -1,0 +1,168 @@
+"""The sandbox: a provider for development, with a durable book of its own.
+
+Test tokens say what happens. No token, or `tok_visa`, pays; `tok_declined` and
+`tok_insufficient_funds` are declined; `tok_slow` pays late; `tok_timeout` never answers and
+was not charged; `tok_lost` was charged, and the answer is lost.
+"""
+
+import asyncio
+import sqlite3
+from contextlib import closing
+from pathlib import Path
+from typing import assert_never
+
+from mercato.adapters.sql.database import Tx
+from mercato.adapters.sql.sqlite import SqliteDatabase
+from mercato.contracts.payment_books import ChargeBook, ChargeOutcome
+from mercato.kernel.ids import uuid7
+from mercato.payments.ports import (
+    Charged,
+    ChargeRequest,
+    Declined,
+    NeverCharged,
+    OutcomeUnknown,
+    Refunded,
+    RefundRefused,
+    RefundRequest,
+)
+
+_DECLINING = {
+    "tok_declined": "card declined",
+    "tok_insufficient_funds": "insufficient funds",
+}
+_PAYING = frozenset({None, "tok_visa", "tok_slow", "tok_lost"})
+
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS charges (
+  key TEXT PRIMARY KEY,
+  outcome TEXT NOT NULL CHECK (outcome IN ('charged', 'declined', 'void')),
+  amount INTEGER NOT NULL,
+  currency TEXT NOT NULL,
+  transaction_id TEXT UNIQUE,
+  reason TEXT
+);
+CREATE TABLE IF NOT EXISTS refunds (
+  key TEXT PRIMARY KEY,
+  transaction_id TEXT NOT NULL,
+  amount INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS refunds_transaction ON refunds (transaction_id);
+"""
+
+
+class Sandbox:
+    """See payments.ports.Provider."""
+
+    name = "sandbox"
+
+    def __init__(self, path: Path, *, slow_s: float) -> None:
+        """Open the book at `path`, or begin one. `slow_s` is how late a slow token pays."""
+        with closing(sqlite3.connect(path)) as connection:
+            connection.executescript(_SCHEMA)
+        self._db = SqliteDatabase(path)
+        self._slow_s = slow_s
+
+    async def charge(self, request: ChargeRequest) -> Charged | Declined:
+        """Take the money as the token says, once per key."""
+        if request.token == "tok_timeout":  # noqa: S105  a test token is no secret
+            await asyncio.get_running_loop().create_future()
+        if request.token == "tok_slow":  # noqa: S105
+            await asyncio.sleep(self._slow_s)
+
+        async def step(tx: Tx) -> Charged | Declined | NeverCharged:
+            known = await _outcome(tx, request.key)
+            return known if known is not None else await _book_charge(tx, request)
+
+        outcome = await self._db.transact(step)
+        if request.token == "tok_lost":  # noqa: S105
+            raise OutcomeUnknown("the answer was lost")
+        return Declined("the key is closed") if isinstance(outcome, NeverCharged) else outcome
+
+    async def resolve(self, key: str) -> Charged | Declined | NeverCharged:
+        """Say what became of a key; one without a charge is void from now on."""
+
+        async def step(tx: Tx) -> Charged | Declined | NeverCharged:
+            known = await _outcome(tx, key)
+            if known is not None:
+                return known
+            await tx.execute(
+                "INSERT INTO charges (key, outcome, amount, currency) VALUES (?, ?, 0, '')",
+                (key, ChargeOutcome.VOID),
+            )
+            return NeverCharged()
+
+        return await self._db.transact(step)
+
+    async def refund(self, request: RefundRequest) -> Refunded | RefundRefused:
+        """Give money back, once per key and never more than was charged."""
+
+        async def step(tx: Tx) -> Refunded | RefundRefused:
+            if await tx.fetch_one("SELECT key FROM refunds WHERE key = ?", (request.key,)) is not None:
+                return Refunded()
+            row = await tx.fetch_one(
+                "SELECT amount - (SELECT coalesce(sum(refunds.amount), 0) FROM refunds"
+                " WHERE refunds.transaction_id = charges.transaction_id)"
+                " FROM charges WHERE transaction_id = ?",
+                (request.transaction_id,),
+            )
+            if row is None:
+                return RefundRefused("unknown transaction")
+            if request.amount > row[0]:
+                return RefundRefused("more than is left of the charge")
+            await tx.execute(
+                "INSERT INTO refunds (key, transaction_id, amount) VALUES (?, ?, ?)",
+                (request.key, request.transaction_id, request.amount),
+            )
+            return Refunded()
+
+        return await self._db.transact(step)
+
+    async def book(self) -> list[ChargeBook]:
+        """Return every charge with what was given back of it, to reconcile against."""
+        rows = await self._db.search(
+            "SELECT charges.key, charges.amount, currency, outcome, coalesce(sum(refunds.amount), 0)"
+            " FROM charges LEFT JOIN refunds ON refunds.transaction_id = charges.transaction_id"
+            " GROUP BY charges.key"
+        )
+        return [
+            ChargeBook(
+                key=key, amount=amount, currency=currency, outcome=ChargeOutcome(outcome), refunded=refunded
+            )
+            for key, amount, currency, outcome, refunded in rows
+        ]
+
+    async def close(self) -> None:
+        """Finish what is being written, and close the book."""
+        await self._db.close()
+
+
+async def _outcome(tx: Tx, key: str) -> Charged | Declined | NeverCharged | None:
+    """Return what the book says of a key, None if it does not know it."""
+    row = await tx.fetch_one("SELECT outcome, transaction_id, reason FROM charges WHERE key = ?", (key,))
+    if row is None:
+        return None
+    outcome = ChargeOutcome(row[0])
+    match outcome:
+        case ChargeOutcome.CHARGED:
+            return Charged(row[1])
+        case ChargeOutcome.DECLINED:
+            return Declined(row[2])
+        case ChargeOutcome.VOID:
+            return NeverCharged()
+        case _:
+            assert_never(outcome)
+
+
+async def _book_charge(tx: Tx, request: ChargeRequest) -> Charged | Declined:
+    """Enter a new charge as its token says."""
+    transaction_id = reason = None
+    if request.token in _PAYING:
+        transaction_id, outcome = f"sbx_{uuid7()}", ChargeOutcome.CHARGED
+    else:
+        reason, outcome = _DECLINING.get(request.token or "", "unknown token"), ChargeOutcome.DECLINED
+    await tx.execute(
+        "INSERT INTO charges (key, outcome, amount, currency, transaction_id, reason)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        (request.key, outcome, request.amount, request.currency, transaction_id, reason),
+    )
+    return Charged(transaction_id) if transaction_id is not None else Declined(reason or "")

@@ -1,0 +1,160 @@
+"""Payments over HTTP."""
+
+from typing import Annotated
+
+import msgspec
+
+from mercato.contracts.payments import PaymentMethod, PaymentStatus
+from mercato.kernel.errors import Conflict, Forbidden, NotFound, Unavailable
+from mercato.kernel.ids import OrderId, PaymentId
+from mercato.kernel.money import Amount
+from mercato.payments.domain import InvalidTransition, RefundStatus
+from mercato.payments.ports import PaymentFilter, PaymentStore
+from mercato.payments.service.payments import PaymentRequest, Payments, ReservationPending
+from mercato.payments.views import PaymentView, view
+from mercato.web.call import Call
+from mercato.web.decode import Body
+from mercato.web.endpoint import ADMINS, SIGNED_IN, Routes
+from mercato.web.envelope import Page, Reply
+from mercato.web.idempotency import Claims
+from mercato.web.paging import ListQuery, page_meta, window
+
+_Token = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
+_Text = Annotated[str, msgspec.Meta(max_length=500)]
+
+_OPEN = 202
+"""The answer while the provider's outcome is not known yet."""
+
+
+class CreatePayment(Body, frozen=True):
+    """Which order to pay, and how. The amount is the order's."""
+
+    order_id: str
+    method: PaymentMethod
+    token: _Token | None = None
+    description: _Text | None = None
+
+
+class RefundPayment(Body, frozen=True):
+    """How much to give back: all that is left, if nothing is said."""
+
+    amount: Amount | None = None
+    reason: _Text | None = None
+
+
+class PaymentQuery(ListQuery, frozen=True):
+    """Which payments to list."""
+
+    status: PaymentStatus | None = None
+    order_id: str | None = None
+
+
+def routes(payments: Payments, store: PaymentStore, claims: Claims) -> Routes:
+    """Declare the endpoints."""
+    api = Routes("payments", prefix="/api/v1/payments", claims=claims)
+    _reading(api, payments, store)
+    _changing(api, payments)
+    return api
+
+
+def _reading(api: Routes, payments: Payments, store: PaymentStore) -> None:
+    @api.get("", allow=SIGNED_IN)
+    async def search(call: Call, query: PaymentQuery) -> Page[PaymentView]:
+        """List payments, newest first: a customer's own, or all of the store for its staff."""
+        who = call.principal
+        order_id = None if query.order_id is None else OrderId(query.order_id)
+        wanted = PaymentFilter(
+            user_id=None if who.is_staff else who.user_id, status=query.status, order_id=order_id
+        )
+        return await _page(call, query, wanted)
+
+    @api.get("/my-payments", allow=SIGNED_IN)
+    async def mine(call: Call, query: ListQuery) -> Page[PaymentView]:
+        """List the caller's own payments, newest first."""
+        return await _page(call, query, PaymentFilter(user_id=call.principal.user_id))
+
+    async def _page(call: Call, query: ListQuery, wanted: PaymentFilter) -> Page[PaymentView]:
+        part = window(query)
+        found = await store.search(call.tenant, wanted, part)
+        total = await store.count(call.tenant, wanted) if part.counted else None
+        shown = found[: part.limit]
+        meta = page_meta(part, found, shown[-1].id if shown else None, total)
+        return Page([view(payment) for payment in shown], meta)
+
+    @api.get("/{payment_id}", allow=SIGNED_IN, raises=(NotFound,))
+    async def get(call: Call, payment_id: str) -> PaymentView:
+        """Return one payment."""
+        return view(await payments.get(call.principal, payment_id))
+
+    @api.get("/order/{order_id}", allow=SIGNED_IN, raises=(NotFound,))
+    async def latest_of_order(call: Call, order_id: str) -> PaymentView:
+        """Return an order's latest payment."""
+        return view(await payments.latest_of(call.principal, order_id))
+
+
+def _changing(api: Routes, payments: Payments) -> None:
+    @api.post(
+        "",
+        status=201,
+        allow=SIGNED_IN,
+        idempotent=True,
+        raises=(NotFound, Conflict, ReservationPending, Unavailable),
+    )
+    async def create(call: Call, body: CreatePayment) -> PaymentView:
+        """Open a payment for a pending order. One open or paid payment per order."""
+        wanted = PaymentRequest(
+            order_id=OrderId(body.order_id),
+            method=body.method,
+            token=body.token,
+            description=body.description,
+        )
+        payment_id, by = PaymentId(call.new_id()), call.cause(view)
+        return view(await payments.open(call.principal, wanted, payment_id=payment_id, by=by, at=call.now))
+
+    @api.post(
+        "/{payment_id}/process",
+        allow=SIGNED_IN,
+        idempotent=True,
+        raises=(NotFound, Forbidden, InvalidTransition, Unavailable),
+    )
+    async def process(call: Call, payment_id: str) -> Reply[PaymentView]:
+        """Have a payment made.
+
+        Answers with the payment, success or failed; 202 while the outcome is not known yet.
+        """
+        part, final = call.part(), call.cause(view)
+        payment = await payments.process(call.principal, payment_id, part=part, final=final, at=call.now)
+        return Reply(view(payment), _OPEN if payment.status is PaymentStatus.PROCESSING else None)
+
+    # A refund is known by its key from the moment it is committed, though it is carried out
+    # later, so a repeated call is told what has become of it.
+    @api.post(
+        "/{payment_id}/refund",
+        allow=ADMINS,
+        idempotent=True,
+        reissues=True,
+        raises=(NotFound, Conflict, InvalidTransition),
+    )
+    async def refund(call: Call, payment_id: str, body: RefundPayment) -> Reply[PaymentView]:
+        """Give money back: an amount, or all that is left.
+
+        Answers with the payment; 202 while the outcome is not known yet.
+        """
+        refund_id = call.new_id()
+        payment = await payments.refund(
+            call.principal,
+            payment_id,
+            body.amount,
+            reason=body.reason,
+            refund_id=refund_id,
+            by=call.part() if call.replayed else call.cause(view),
+            at=call.now,
+        )
+        made = payment.refund(refund_id)
+        is_open = made is not None and made.status is RefundStatus.PENDING
+        return Reply(view(payment), _OPEN if is_open else None)
+
+    @api.post("/{payment_id}/cancel", allow=SIGNED_IN, idempotent=True, raises=(NotFound, InvalidTransition))
+    async def cancel(call: Call, payment_id: str) -> PaymentView:
+        """Give a pending payment up, before any money moves."""
+        return view(await payments.cancel(call.principal, payment_id, by=call.cause(view), at=call.now))

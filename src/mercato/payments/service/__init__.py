@@ -1,0 +1,1 @@
+"""What payments does: its use cases, and what it settles with the provider."""

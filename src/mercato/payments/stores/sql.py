@@ -1,0 +1,281 @@
+"""Payments in a relational database.
+
+Refunds are JSON in the payment's row: they are bounded, change with it in one step, and are
+never searched. Their sums are columns, which a constraint holds to the amount.
+"""
+
+from datetime import datetime
+
+import msgspec
+
+from mercato.adapters.sql.database import Row, Tx, Value
+from mercato.adapters.sql.steps import Steps
+from mercato.contracts.events import Events
+from mercato.contracts.payment_books import PaymentBook
+from mercato.contracts.payments import PaymentMethod, PaymentStatus
+from mercato.kernel.cause import Cause
+from mercato.kernel.clock import from_micros, to_micros
+from mercato.kernel.errors import Conflict, NotFound
+from mercato.kernel.ids import OrderId, PaymentId
+from mercato.kernel.paging import Window
+from mercato.kernel.tenancy import TenantId
+from mercato.payments.domain import ACTIVE, Payment, Refund
+from mercato.payments.ports import Decide, Due, PaymentFilter
+
+_COLUMNS = (
+    "tenant_id, id, order_id, user_id, amount, currency, method, status, provider, token, description,"
+    " transaction_id, failure_reason, paid_at, refunds, order_cancelled, checks, check_at, created_at,"
+    " updated_at, version"
+)
+_DERIVED = "active_order_id, refunded_amount, pending_refunds"
+_CHANGING = (
+    "status = ?, token = ?, transaction_id = ?, failure_reason = ?, paid_at = ?, refunds = ?,"
+    " order_cancelled = ?, checks = ?, check_at = ?, updated_at = ?, version = ?, active_order_id = ?,"
+    " refunded_amount = ?, pending_refunds = ?"
+)
+_encode = msgspec.json.Encoder().encode
+_refunds = msgspec.json.Decoder(tuple[Refund, ...]).decode
+
+
+class SqlPayments:
+    """See payments.ports.PaymentStore."""
+
+    def __init__(self, steps: Steps) -> None:
+        self._steps = steps
+        self._db = steps.db
+
+    async def find(self, tenant: TenantId, payment_id: PaymentId) -> Payment | None:
+        """Return one payment."""
+        row = await self._db.fetch_one(
+            f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND id = ?", (tenant, payment_id)
+        )
+        return None if row is None else _load(row)
+
+    async def latest_of(self, tenant: TenantId, order_id: OrderId) -> Payment | None:
+        """Return an order's latest payment."""
+        row = await self._db.fetch_one(
+            f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND order_id = ? ORDER BY id DESC LIMIT 1",
+            (tenant, order_id),
+        )
+        return None if row is None else _load(row)
+
+    async def search(self, tenant: TenantId, wanted: PaymentFilter, window: Window) -> list[Payment]:
+        """Return a window of a store's payments, newest first."""
+        where, params = _where(tenant, wanted)
+        if window.after is not None:
+            where += " AND id < ?"
+            params.append(window.after)
+        rows = await self._db.search(
+            f"SELECT {_COLUMNS} FROM payments WHERE {where} ORDER BY id DESC LIMIT ? OFFSET ?",
+            (*params, window.fetch, window.offset),
+        )
+        return [_load(row) for row in rows]
+
+    async def count(self, tenant: TenantId, wanted: PaymentFilter) -> int:
+        """Return how many payments there are."""
+        where, params = _where(tenant, wanted)
+        rows = await self._db.search(f"SELECT count(*) FROM payments WHERE {where}", params)
+        return int(rows[0][0])
+
+    async def add(self, payment: Payment, events: Events, *, by: Cause) -> Payment:
+        """Open a payment. Raises Conflict for an order that has one, or that was cancelled."""
+
+        async def work(tx: Tx) -> tuple[Payment, Events]:
+            # The cancellation may have come between asking orders and this step.
+            fate = await tx.fetch_one(
+                "SELECT cancelled_at FROM order_fates WHERE tenant_id = ? AND order_id = ?",
+                (payment.tenant_id, payment.order_id),
+            )
+            if fate is not None:
+                raise Conflict("The order is cancelled.")
+            marks = ", ".join("?" * 24)
+            added = await tx.execute(
+                f"INSERT INTO payments ({_COLUMNS}, {_DERIVED}) VALUES ({marks}) ON CONFLICT DO NOTHING",
+                (*_values(payment), *_derived(payment)),
+            )
+            if not added:
+                raise Conflict("The order has a payment that is open or paid.")
+            return payment, events
+
+        return await self._steps.run(by, work)
+
+    async def change(self, tenant: TenantId, payment_id: PaymentId, decide: Decide, *, by: Cause) -> Payment:
+        """Load, decide and store with the events. Raises NotFound."""
+
+        async def work(tx: Tx) -> tuple[Payment, Events]:
+            row = await tx.fetch_one(
+                f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND id = ?", (tenant, payment_id)
+            )
+            if row is None:
+                raise NotFound("There is no such payment.")
+            return await _apply(tx, _load(row), decide)
+
+        return await self._steps.run(by, work)
+
+    async def cancel_order(
+        self, tenant: TenantId, order_id: OrderId, decide: Decide, *, at: datetime, by: Cause
+    ) -> Payment | None:
+        """Note that no payment may be opened for the order, and change the one it has."""
+
+        async def work(tx: Tx) -> tuple[Payment | None, Events]:
+            await tx.execute(
+                "INSERT INTO order_fates (tenant_id, order_id, cancelled_at) VALUES (?, ?, ?)"
+                " ON CONFLICT DO NOTHING",
+                (tenant, order_id, to_micros(at)),
+            )
+            row = await tx.fetch_one(
+                f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND active_order_id = ?",
+                (tenant, order_id),
+            )
+            if row is None:
+                return None, ()
+            return await _apply(tx, _load(row), decide)
+
+        return await self._steps.run(by, work)
+
+    async def due(self, now: datetime, limit: int) -> list[Due]:
+        """Return payments of all stores about which to ask now, longest waiting first."""
+        rows = await self._db.fetch_all(
+            "SELECT tenant_id, id FROM payments WHERE check_at <= ? ORDER BY check_at LIMIT ?",
+            (to_micros(now), limit),
+        )
+        return [Due(TenantId(tenant), PaymentId(payment_id)) for tenant, payment_id in rows]
+
+    async def make_due(self) -> int:
+        """Make all that is open due at once, in all stores."""
+
+        async def step(tx: Tx) -> int:
+            return await tx.execute("UPDATE payments SET check_at = 0 WHERE check_at IS NOT NULL")
+
+        return await self._db.transact(step)
+
+    async def books(self) -> list[PaymentBook]:
+        """Return every store's payments, for reconciliation."""
+        rows = await self._db.search(
+            "SELECT tenant_id, id, order_id, status, method, amount, currency, refunded_amount,"
+            " pending_refunds, provider FROM payments"
+        )
+        return [_book(row) for row in rows]
+
+
+async def _apply(tx: Tx, payment: Payment, decide: Decide) -> tuple[Payment, Events]:
+    changed, events = decide(payment)
+    if changed is not payment:
+        updated = await tx.execute(
+            f"UPDATE payments SET {_CHANGING} WHERE tenant_id = ? AND id = ? AND version = ?",
+            (*_changing(changed), payment.tenant_id, payment.id, payment.version),
+        )
+        if not updated:
+            raise Conflict("The payment was changed at the same time.")
+    return changed, events
+
+
+def _where(tenant: TenantId, wanted: PaymentFilter) -> tuple[str, list[Value]]:
+    criteria: dict[str, Value] = {
+        "tenant_id": tenant,
+        "user_id": wanted.user_id,
+        "status": wanted.status,
+        "order_id": wanted.order_id,
+    }
+    given = {column: value for column, value in criteria.items() if value is not None}
+    return " AND ".join(f"{column} = ?" for column in given), list(given.values())
+
+
+def _values(payment: Payment) -> tuple[Value, ...]:
+    return (
+        payment.tenant_id,
+        payment.id,
+        payment.order_id,
+        payment.user_id,
+        payment.amount,
+        payment.currency,
+        payment.method,
+        payment.status,
+        payment.provider,
+        payment.token,
+        payment.description,
+        payment.transaction_id,
+        payment.failure_reason,
+        _micros(payment.paid_at),
+        _encode(payment.refunds).decode(),
+        int(payment.order_cancelled),
+        payment.checks,
+        _micros(payment.check_at),
+        to_micros(payment.created_at),
+        to_micros(payment.updated_at),
+        payment.version,
+    )
+
+
+def _changing(payment: Payment) -> tuple[Value, ...]:
+    return (
+        payment.status,
+        payment.token,
+        payment.transaction_id,
+        payment.failure_reason,
+        _micros(payment.paid_at),
+        _encode(payment.refunds).decode(),
+        int(payment.order_cancelled),
+        payment.checks,
+        _micros(payment.check_at),
+        to_micros(payment.updated_at),
+        payment.version,
+        *_derived(payment),
+    )
+
+
+def _derived(payment: Payment) -> tuple[Value, ...]:
+    """Return the columns that only constraints and reconciliation read."""
+    active_order_id = payment.order_id if payment.status in ACTIVE else None
+    return active_order_id, payment.refunded_amount, payment.pending_refunds
+
+
+def _load(row: Row) -> Payment:
+    return Payment(
+        tenant_id=row[0],
+        id=row[1],
+        order_id=row[2],
+        user_id=row[3],
+        amount=row[4],
+        currency=row[5],
+        method=PaymentMethod(row[6]),
+        status=PaymentStatus(row[7]),
+        provider=row[8],
+        token=row[9],
+        description=row[10],
+        transaction_id=row[11],
+        failure_reason=row[12],
+        paid_at=_moment(row[13]),
+        refunds=_refunds(row[14]),
+        order_cancelled=bool(row[15]),
+        checks=row[16],
+        check_at=_moment(row[17]),
+        created_at=from_micros(row[18]),
+        updated_at=from_micros(row[19]),
+        version=row[20],
+    )
+
+
+def _book(row: Row) -> PaymentBook:
+    tenant, payment_id, order_id, status, method, amount, currency, refunded, pending, provider = row
+    return PaymentBook(
+        tenant_id=tenant,
+        payment_id=payment_id,
+        order_id=order_id,
+        status=PaymentStatus(status),
+        method=PaymentMethod(method),
+        amount=amount,
+        currency=currency,
+        refunded_amount=refunded,
+        pending_refunds=pending,
+        provider=provider,
+        charge_key=None if provider is None else payment_id,
+    )
+
+
+def _micros(at: datetime | None) -> int | None:
+    return None if at is None else to_micros(at)
+
+
+def _moment(micros: int | None) -> datetime | None:
+    return None if micros is None else from_micros(micros)

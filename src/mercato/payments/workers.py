@@ -1,0 +1,72 @@
+"""What payments does by the clock: it asks the provider about everything that is open."""
+
+import asyncio
+import logging
+
+from mercato.kernel.clock import Clock
+from mercato.payments.ports import Due, PaymentStore
+from mercato.payments.service.settlement import Settlement
+
+log = logging.getLogger(__name__)
+
+
+class Reconciler:
+    """Settles payments that are due, a bounded number at a time.
+
+    Something that has just become due wakes it; a sweep finds the rest.
+    """
+
+    def __init__(
+        self, store: PaymentStore, settlement: Settlement, *, clock: Clock, sweep_s: float, most: int
+    ) -> None:
+        """`most` is how many payments are settled at the same time."""
+        self._store = store
+        self._settlement = settlement
+        self._clock = clock
+        self._sweep_s = sweep_s
+        self._most = most
+        self._running: dict[str, asyncio.Task[None]] = {}
+
+    async def run(self) -> None:
+        """Settle what is due, until cancelled."""
+        try:
+            while True:
+                self._settlement.due.clear()
+                try:
+                    await self.sweep()
+                except Exception:
+                    log.exception("payments cannot be reconciled now")
+                await self._wait()
+        finally:
+            for task in self._running.values():
+                task.cancel()
+
+    async def sweep(self) -> None:
+        """Begin to settle what is due. Slow ones do not hold up the others."""
+        # Those in hand are still due: twice as many surely hold enough others.
+        for due in await self._store.due(self._clock(), 2 * self._most):
+            if len(self._running) >= self._most:
+                return
+            if due.payment_id not in self._running:
+                task = asyncio.create_task(self._settle(due), name=f"settle-{due.payment_id}")
+                self._running[due.payment_id] = task
+
+    async def idle(self) -> None:
+        """Wait until what was begun has ended."""
+        while self._running:
+            await asyncio.wait(list(self._running.values()))
+
+    async def _settle(self, due: Due) -> None:
+        try:
+            await self._settlement.settle(due.tenant, due.payment_id)
+        except Exception:
+            log.exception("payment cannot be settled now", extra={"payment": due.payment_id})
+        finally:
+            del self._running[due.payment_id]
+
+    async def _wait(self) -> None:
+        try:
+            async with asyncio.timeout(self._sweep_s):
+                await self._settlement.due.wait()
+        except TimeoutError:
+            return

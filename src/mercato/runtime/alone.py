@@ -1,0 +1,98 @@
+"""One service alone, on its own database. Its neighbours are away.
+
+What it can do without them works; the rest answers 503. Its events wait in its outbox.
+"""
+
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+
+from mercato.adapters.identity.keys import KeyRing
+from mercato.adapters.identity.tokens import TokenTerms, TokenVerifier
+from mercato.adapters.service import ServiceParts
+from mercato.contracts.orders import OrderFacts
+from mercato.contracts.products import Reservation, WantedLine
+from mercato.contracts.stores import Store
+from mercato.kernel.clock import Clock, utc_now
+from mercato.kernel.errors import Unavailable
+from mercato.kernel.ids import OrderId
+from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId
+from mercato.runtime.embedded import build_orders, build_payments, build_products, build_users
+from mercato.runtime.process import Composition, Process
+from mercato.runtime.settings import Settings
+from mercato.web.auth import KnownStore
+
+
+class AwayStores:
+    """A StoreDirectory that cannot be reached."""
+
+    async def find(self, tenant: TenantId) -> Store | None:
+        """Raise Unavailable."""
+        raise Unavailable("The users service is away.", retry_after=5)
+
+    async def known(self, tenant: TenantId) -> bool:
+        """Say that the default store is there; raise Unavailable for any other."""
+        if tenant == DEFAULT_TENANT:
+            return True
+        raise Unavailable("The users service is away.", retry_after=5)
+
+
+class AwayStock:
+    """A Stock that cannot be reached."""
+
+    async def reserve(  # noqa: PLR0913  the contract's own parameters
+        self,
+        tenant: TenantId,
+        order_id: OrderId,
+        lines: Sequence[WantedLine],
+        *,
+        currency: str | None,
+        until: datetime,
+        by: str,
+        at: datetime,
+    ) -> Reservation:
+        """Raise Unavailable."""
+        raise Unavailable("The products service is away.", retry_after=5)
+
+
+class AwayOrders:
+    """An OrderDesk that cannot be reached."""
+
+    async def facts(self, tenant: TenantId, order_ids: Sequence[OrderId]) -> dict[OrderId, OrderFacts]:
+        """Raise Unavailable."""
+        raise Unavailable("The orders service is away.", retry_after=5)
+
+
+def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
+    """Return a process of one service. The keys of the data folder are shared with others."""
+    stores = AwayStores()
+    keys = KeyRing(settings.folder / "keys")
+    known: KnownStore = stores.known
+    terms = TokenTerms(
+        issuer=settings.issuer, audience=settings.audience, lifetime=timedelta(seconds=settings.token_ttl)
+    )
+    verifier = TokenVerifier(keys, terms, clock=clock)
+    closers: tuple[Callable[[], Awaitable[None]], ...] = ()
+    parts: ServiceParts
+    match service:
+        case "users":
+            users = build_users(settings, clock)
+            parts, known = users.parts, users.known_store
+        case "products":
+            parts = build_products(settings, clock, stores).parts
+        case "orders":
+            parts = build_orders(settings, clock, AwayStock()).parts
+        case "payments":
+            payments = build_payments(settings, clock, AwayOrders())
+            parts, closers = payments.parts, (payments.close,)
+        case _:
+            raise ValueError(service)
+    composition = Composition(
+        name=service,
+        services={service: parts},
+        bus=None,
+        authenticator=verifier,
+        known_store=known,
+        hash_secret=keys.hash_secret(),
+        closers=closers,
+    )
+    return Process(composition, clock=clock, retention=timedelta(seconds=settings.outbox_retention))

@@ -1,0 +1,93 @@
+"""The HTTP application over the embedded platform."""
+
+from collections.abc import Awaitable, Callable
+
+from prometheus_client import CollectorRegistry
+
+from mercato import __version__
+from mercato.adapters.sql.database import Database
+from mercato.kernel.clock import Clock, utc_now
+from mercato.kernel.errors import MercatoError
+from mercato.runtime.process import Process
+from mercato.runtime.settings import Settings
+from mercato.web import health as health_web
+from mercato.web import openapi
+from mercato.web.access_log import AccessLog, Write
+from mercato.web.asgi import AsgiApp
+from mercato.web.call import Call
+from mercato.web.cors import Cors
+from mercato.web.endpoint import PUBLIC, Endpoint, Routes
+from mercato.web.health import Health
+from mercato.web.http import Response
+from mercato.web.metrics import RequestMetrics
+from mercato.web.router import Router
+from mercato.web.shell import Shell
+
+
+def application(
+    process: Process, settings: Settings, write: Write, clock: Clock = utc_now
+) -> tuple[AsgiApp, Health]:
+    """Return the ASGI application, and the health that its life is told to."""
+    metrics = RequestMetrics(CollectorRegistry())
+    composition = process.composition
+    health = Health(composition.name, __version__, _checks(process))
+    endpoints = [endpoint for parts in composition.services.values() for endpoint in parts.routes.endpoints]
+    endpoints += health_web.routes(health).endpoints
+    endpoints += _operations(metrics, endpoints).endpoints
+    origins = tuple(origin.strip() for origin in settings.cors_origins.split(",") if origin.strip())
+    shell = Shell(
+        Router(endpoints),
+        authenticator=composition.authenticator,
+        known_store=composition.known_store,
+        cors=Cors(origins),
+        access_log=AccessLog(write),
+        metrics=metrics,
+        clock=clock,
+        hash_secret=composition.hash_secret,
+        deadline_s=settings.request_deadline,
+    )
+    app = AsgiApp(shell)
+    metrics.watch_in_flight(lambda: app.in_flight)
+    return app, health
+
+
+def _operations(metrics: RequestMetrics, documented: list[Endpoint]) -> Routes:
+    """Declare the endpoints for those who operate and program against the platform."""
+    api = Routes("operations")
+    described: list[bytes] = []
+
+    @api.get("/metrics", allow=PUBLIC, in_contract=False)
+    async def read_metrics(call: Call) -> Response:  # noqa: ARG001  they are nobody's own
+        """Return the metrics in Prometheus's text format."""
+        return metrics.render()
+
+    @api.get("/openapi.json", allow=PUBLIC, in_contract=False)
+    async def read_openapi(call: Call) -> Response:  # noqa: ARG001  it is the same for all
+        """Return the OpenAPI document of the whole API."""
+        if not described:
+            described.append(openapi.document(documented, title="Mercato", version=__version__))
+        return Response(200, described[0])
+
+    return api
+
+
+def _checks(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:
+    checks: dict[str, Callable[[], Awaitable[bool]]] = {
+        f"{name}_database": _readable(parts.steps.db) for name, parts in process.composition.services.items()
+    }
+
+    async def workers() -> bool:
+        return process.alive
+
+    checks["workers"] = workers
+    return checks
+
+
+def _readable(database: Database) -> Callable[[], Awaitable[bool]]:
+    async def check() -> bool:
+        try:
+            return await database.fetch_one("SELECT version_num FROM alembic_version") is not None
+        except MercatoError:
+            return False
+
+    return check

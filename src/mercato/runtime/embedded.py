@@ -1,0 +1,92 @@
+"""The embedded platform: every service in one process, on SQLite in one folder."""
+
+from datetime import timedelta
+
+from mercato.adapters.bus.inprocess import InProcessBus
+from mercato.contracts.orders import OrderDesk
+from mercato.contracts.products import Stock
+from mercato.contracts.stores import StoreDirectory
+from mercato.kernel.clock import Clock, utc_now
+from mercato.kernel.tenancy import Tier
+from mercato.orders import wiring as orders_wiring
+from mercato.payments import wiring as payments_wiring
+from mercato.products import wiring as products_wiring
+from mercato.runtime.folder import open_database
+from mercato.runtime.process import Composition, Process
+from mercato.runtime.settings import Settings
+from mercato.users import wiring as users_wiring
+
+
+def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
+    """Wire users on its database in the data folder."""
+    return users_wiring.build(
+        open_database(settings.folder, "users"),
+        clock=clock,
+        key_folder=settings.folder / "keys",
+        settings=users_wiring.UsersSettings(
+            issuer=settings.issuer,
+            audience=settings.audience,
+            onboarding=settings.onboarding,
+            default_tier=Tier(settings.default_tier),
+            token_ttl_s=int(settings.token_ttl),
+        ),
+    )
+
+
+def build_products(settings: Settings, clock: Clock, stores: StoreDirectory) -> products_wiring.Products:
+    """Wire products on its database in the data folder."""
+    return products_wiring.build(
+        open_database(settings.folder, "products"),
+        clock=clock,
+        stores=stores,
+        settings=products_wiring.ProductsSettings(hold_grace=timedelta(seconds=settings.orphan_grace)),
+    )
+
+
+def build_orders(settings: Settings, clock: Clock, stock: Stock) -> orders_wiring.OrdersService:
+    """Wire orders on its database in the data folder."""
+    return orders_wiring.build(
+        open_database(settings.folder, "orders"),
+        clock=clock,
+        stock=stock,
+        settings=orders_wiring.OrdersSettings(hold_s=settings.hold),
+    )
+
+
+def build_payments(settings: Settings, clock: Clock, desk: OrderDesk) -> payments_wiring.PaymentsService:
+    """Wire payments on its database in the data folder, with the sandbox beside it."""
+    return payments_wiring.build(
+        open_database(settings.folder, "payments"),
+        clock=clock,
+        orders=desk,
+        sandbox_db_path=settings.folder / "sandbox.db",
+        settings=payments_wiring.PaymentsSettings(provider_timeout_s=settings.provider_timeout),
+    )
+
+
+class Embedded:
+    """All services, wired to each other directly and to one bus."""
+
+    def __init__(self, settings: Settings, clock: Clock = utc_now) -> None:
+        """Open the data folder, which is made and migrated if need be.
+
+        Building it starts nothing; commands use it beside a running process.
+        """
+        self.users = build_users(settings, clock)
+        self.products = build_products(settings, clock, self.users.directory)
+        self.orders = build_orders(settings, clock, self.products.stock)
+        self.payments = build_payments(settings, clock, self.orders.desk)
+        parts = (self.users.parts, self.products.parts, self.orders.parts, self.payments.parts)
+        composition = Composition(
+            name="mercato",
+            services={each.name: each for each in parts},
+            bus=InProcessBus(),
+            authenticator=self.users.verifier,
+            known_store=self.users.known_store,
+            hash_secret=self.users.keys.hash_secret(),
+            workers=(("orphans", self.products.orphan_worker(self.orders.desk)),),
+            before_start=(lambda: self.users.service.ensure_default_store(at=clock()), self.payments.take_up),
+            closers=(self.payments.close,),
+        )
+        retention = timedelta(seconds=settings.outbox_retention)
+        self.process = Process(composition, clock=clock, retention=retention)

@@ -1,0 +1,93 @@
+"""Logs: one JSON object per line, or readable lines on a terminal.
+
+An error is told by its type, its words and the place it came from; never by a stack trace,
+which would show statements and values.
+"""
+
+import logging
+import os
+import sys
+import traceback
+from datetime import UTC, datetime
+
+import msgspec
+
+from mercato.runtime.settings import Settings
+from mercato.web.access_log import AccessLine, Write
+
+_OWN = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
+    "message",
+    "asctime",
+    "taskName",
+}
+_encode = msgspec.json.Encoder(enc_hook=str).encode
+
+
+def set_up(settings: Settings) -> Write:
+    """Send the program's logs to standard error; return how the access log writes there."""
+    pretty = settings.log_format == "pretty" or (settings.log_format == "auto" and sys.stderr.isatty())
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_PrettyFormatter() if pretty else _JsonFormatter())
+    root = logging.getLogger()
+    root.handlers = [handler]
+    root.setLevel(settings.log_level.upper())
+    logging.raiseExceptions = False
+    if not settings.access_log:
+        return _nowhere
+    return _write_pretty if pretty else _write
+
+
+def _nowhere(_: bytes) -> None:
+    """Write nothing: the access log is off."""
+
+
+def _write(lines: bytes) -> None:
+    os.write(sys.stderr.fileno(), lines)
+
+
+def _write_pretty(lines: bytes) -> None:
+    text = [_pretty(msgspec.json.decode(line, type=AccessLine)) for line in lines.splitlines()]
+    _write("".join(text).encode())
+
+
+def _pretty(line: AccessLine) -> str:
+    code = f" {line.code}" if line.code else ""
+    return f"{line.ts:%H:%M:%S} {line.status} {line.method} {line.path} {line.ms:.1f} ms{code}\n"
+
+
+def _place(error: BaseException) -> str:
+    """Return where an error came from: the innermost line of this program."""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if "mercato" in frame.filename] or list(frames)
+    if not own:
+        return ""
+    return f"{os.path.basename(own[-1].filename)}:{own[-1].lineno} {own[-1].name}"  # noqa: PTH119
+
+
+class _JsonFormatter(logging.Formatter):
+    """One JSON object per record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields: dict[str, object] = {
+            "ts": datetime.fromtimestamp(record.created, UTC),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            "logger": record.name,
+        }
+        fields |= {name: value for name, value in record.__dict__.items() if name not in _OWN}
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            fields |= {"error": type(error).__name__, "cause": str(error)[:500], "where": _place(error)}
+        return _encode(fields).decode()
+
+
+class _PrettyFormatter(logging.Formatter):
+    """A readable line per record."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        extras = [f"{name}={value}" for name, value in record.__dict__.items() if name not in _OWN]
+        if record.exc_info and record.exc_info[1] is not None:
+            error = record.exc_info[1]
+            extras.append(f"{type(error).__name__}: {str(error)[:500]} at {_place(error)}")
+        when = datetime.fromtimestamp(record.created, UTC)
+        return " ".join([f"{when:%H:%M:%S} {record.levelname.lower()} {record.getMessage()}", *extras])

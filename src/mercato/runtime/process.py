@@ -1,0 +1,133 @@
+"""A running process: services, the relays and inboxes that connect them, and their workers."""
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from datetime import timedelta
+
+from mercato.adapters.service import ServiceParts, Worker
+from mercato.adapters.sql.inbox import SqlInbox
+from mercato.adapters.sql.outbox import SqlOutbox
+from mercato.kernel.clock import Clock
+from mercato.kernel.errors import MercatoError
+from mercato.messaging.bus import Bus
+from mercato.messaging.inbox import Inbox
+from mercato.messaging.relay import Relay
+from mercato.web.auth import Authenticator, KnownStore
+from mercato.web.idempotency import KEPT
+
+log = logging.getLogger(__name__)
+
+_CLAIMS_SWEEP_S = 300.0
+_CLAIMS_BATCH = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Composition:
+    """What a process is made of."""
+
+    name: str
+    services: Mapping[str, ServiceParts]
+    bus: Bus | None
+    """What connects the services; without one their events wait in the outbox."""
+    authenticator: Authenticator
+    known_store: KnownStore
+    hash_secret: bytes
+    workers: tuple[tuple[str, Worker], ...] = ()
+    before_start: tuple[Callable[[], Awaitable[object]], ...] = ()
+    closers: tuple[Callable[[], Awaitable[None]], ...] = ()
+
+
+class Process:
+    """Runs a composition. It owns the services' databases from the time it is built."""
+
+    def __init__(self, composition: Composition, *, clock: Clock, retention: timedelta) -> None:
+        """Connect outboxes and inboxes to the bus. Nothing is started."""
+        self.composition = composition
+        self._clock = clock
+        services = composition.services
+        self.outboxes = {name: SqlOutbox(parts.steps.db) for name, parts in services.items()}
+        self.inbox_stores = {name: SqlInbox(parts.steps) for name, parts in services.items()}
+        self.relays: dict[str, Relay] = {}
+        self.inboxes: dict[str, Inbox] = {}
+        self._sources = {parts.steps.source: name for name, parts in services.items()}
+        self._relaying: list[asyncio.Task[None]] = []
+        self._working: list[asyncio.Task[None]] = []
+        if composition.bus is not None:
+            self._connect(composition.bus, retention)
+
+    def _connect(self, bus: Bus, retention: timedelta) -> None:
+        for name, parts in self.composition.services.items():
+            relay = Relay(name, self.outboxes[name], bus, clock=self._clock, retention=retention)
+            parts.steps.on_events(relay.wake)
+            self.relays[name] = relay
+            if parts.families:
+                store = self.inbox_stores[name]
+                inbox = Inbox(name, store, parts.handlers, resend=self._resend, clock=self._clock)
+                bus.subscribe(name, parts.families, inbox.receive)
+                self.inboxes[name] = inbox
+
+    async def _resend(self, source: str, key: str, after: int, before: int) -> int:
+        """Ask the service that sent events to send some again."""
+        name = self._sources[source]
+        still_there = await self.outboxes[name].resend(key, after=after, before=before)
+        self.relays[name].wake()
+        return still_there
+
+    async def start(self) -> None:
+        """Take up what a crash left unfinished, then start every relay, inbox and worker.
+
+        The caller holds the lock of the databases: whoever held a claim before is gone.
+        """
+        for parts in self.composition.services.values():
+            await parts.claims.end_leases()
+        for prepare in self.composition.before_start:
+            await prepare()
+        self._relaying = [
+            asyncio.create_task(relay.run(), name=f"relay-{name}") for name, relay in self.relays.items()
+        ]
+        workers: list[tuple[str, Worker]] = [
+            (f"inbox-{name}", inbox.run) for name, inbox in self.inboxes.items()
+        ]
+        for parts in self.composition.services.values():
+            workers += [(f"{parts.name}-worker", worker) for worker in parts.workers]
+        workers += self.composition.workers
+        self._working = [asyncio.create_task(worker(), name=name) for name, worker in workers]
+        claims = _purge_claims(self.composition.services.values(), self._clock)
+        self._working.append(asyncio.create_task(claims, name="claims"))
+
+    @property
+    def alive(self) -> bool:
+        """Whether every background task is running."""
+        return not any(task.done() for task in (*self._working, *self._relaying))
+
+    async def stop(self) -> None:
+        """Stop the workers, let the relays end their batch, and close every database."""
+        for relay in self.relays.values():
+            await relay.stop()
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, *self._relaying, return_exceptions=True)
+        await self.close()
+
+    async def close(self) -> None:
+        """Close every database, each whatever happens to the others."""
+        async with AsyncExitStack() as closing:
+            for parts in self.composition.services.values():
+                closing.push_async_callback(parts.steps.db.close)
+            for closer in self.composition.closers:
+                closing.push_async_callback(closer)
+
+
+async def _purge_claims(services: Iterable[ServiceParts], clock: Clock) -> None:
+    """Delete idempotency keys that are older than they are kept, now and then."""
+    while True:
+        for parts in services:
+            try:
+                while await parts.claims.purge(before=clock() - KEPT, limit=_CLAIMS_BATCH) == _CLAIMS_BATCH:
+                    log.debug("claims purged", extra={"service": parts.name})
+            except MercatoError as error:
+                log.warning("claims cannot be purged", extra={"service": parts.name, "cause": repr(error)})
+        await asyncio.sleep(_CLAIMS_SWEEP_S)

@@ -1,0 +1,1 @@
+"""Reconciliation: whether the books of orders, payments, stock and provider add up."""

@@ -1,0 +1,81 @@
+"""Reading the books, also while a platform runs on them, and telling what was found."""
+
+import asyncio
+from collections.abc import Iterable
+
+import msgspec
+
+from mercato.runtime.embedded import Embedded
+from mercato.runtime.reconcile.books import Books, in_flight
+from mercato.runtime.reconcile.rules import Finding, examine
+
+ATTEMPTS = 6
+PAUSE_S = 0.5
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """What a reconciliation found, over all stores. The books balance without differences."""
+
+    stores: int
+    orders: int
+    payments: int
+    charges: int
+    products: int
+    open: int
+    """How many things are in flight: they are no difference, yet."""
+    differences: list[Finding]
+
+    @property
+    def balanced(self) -> bool:
+        """Whether everything adds up."""
+        return not self.differences
+
+
+async def reconcile(platform: Embedded) -> Report:
+    """Read every store's books and compare them.
+
+    The databases are read one after the other, so what moves meanwhile may look wrong: a
+    difference counts only if every one of several readings shows it.
+    """
+    books = await read(platform)
+    findings = examine(books)
+    lasting = {finding for finding in findings if not finding.is_open}
+    for _ in range(ATTEMPTS - 1):
+        if not lasting:
+            break
+        await asyncio.sleep(PAUSE_S)
+        books = await read(platform)
+        findings = examine(books)
+        lasting &= {finding for finding in findings if not finding.is_open}
+    return Report(
+        stores=len(await platform.users.service.list_stores()),
+        orders=len(books.orders),
+        payments=len(books.payments),
+        charges=len(books.charges),
+        products=len(books.stock),
+        open=sum(finding.is_open for finding in findings),
+        differences=sorted(lasting, key=lambda finding: (finding.tenant_id, finding.subject)),
+    )
+
+
+async def read(platform: Embedded) -> Books:
+    """Read all books once."""
+    stock, holds = await platform.products.books()
+    return Books(
+        orders=await platform.orders.store.books(),
+        holds=holds,
+        stock=stock,
+        payments=await platform.payments.books(),
+        charges=await platform.payments.sandbox.book(),
+        in_flight=in_flight(await _keys_under_way(platform)),
+    )
+
+
+async def _keys_under_way(platform: Embedded) -> Iterable[str]:
+    """Return the ordering keys of events that were not sent, or sent and not handled."""
+    keys: set[str] = set()
+    for outbox in platform.process.outboxes.values():
+        keys.update(await outbox.unsent_keys())
+    for inbox in platform.process.inbox_stores.values():
+        keys.update(await inbox.parked_keys())
+    return keys

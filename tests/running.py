@@ -1,0 +1,251 @@
+"""A running platform: a process of its own on a free port and a folder of its own."""
+
+import asyncio
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from datetime import timedelta
+from http.client import HTTPConnection
+from pathlib import Path
+from typing import Any, Self
+
+import msgspec
+from pyreqwest.client import Client, ClientBuilder
+from pyreqwest.exceptions import RequestError
+
+START_DEADLINE_S = 30.0
+STOP_DEADLINE_S = 40.0
+
+
+class Down(Exception):
+    """The platform did not answer: it is not there, or was killed meanwhile."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What came back."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        return msgspec.json.decode(self.body)
+
+    @property
+    def data(self) -> Any:
+        assert self.status < 300, (self.status, self.body)
+        return self.json["data"]
+
+    @property
+    def code(self) -> str:
+        return str(self.json["error"]["code"])
+
+
+@dataclass
+class Platform:
+    """`mercato up`, as a user starts it."""
+
+    folder: Path
+    environ: dict[str, str] = field(default_factory=dict)
+    port: int = 0
+    process: "subprocess.Popen[bytes] | None" = None
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def data(self) -> Path:
+        return self.folder / "data"
+
+    def __post_init__(self) -> None:
+        self.port = self.port or free_port()
+
+    def start(self) -> float:
+        """Start it and wait until it is ready; return how many seconds that took."""
+        began = time.perf_counter()
+        with (self.folder / "log.txt").open("ab") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "mercato", "up", "--port", str(self.port), "--data", str(self.data)],
+                stdout=log,
+                stderr=log,
+                cwd=self.folder,
+                env={**os.environ, "MERCATO_LOG_FORMAT": "json", **self.environ},
+            )
+        while time.perf_counter() - began < START_DEADLINE_S:
+            if self.process.poll() is not None:
+                raise AssertionError(f"it ended with {self.process.returncode}: {self.log()[-2000:]}")
+            if self._is_ready():
+                return time.perf_counter() - began
+            time.sleep(0.01)
+        raise AssertionError(f"it did not get ready: {self.log()[-2000:]}")
+
+    def _is_ready(self) -> bool:
+        connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
+        try:
+            connection.request("GET", "/health/ready")
+            return connection.getresponse().status == 200
+        except OSError:
+            return False
+        finally:
+            connection.close()
+
+    def kill(self) -> None:
+        """Kill it as a power failure would, as far as a process can feel one."""
+        assert self.process is not None
+        self.process.send_signal(signal.SIGKILL)
+        self.process.wait(STOP_DEADLINE_S)
+
+    def stop(self) -> int:
+        """Stop it as an operator would; return its exit code."""
+        assert self.process is not None
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(STOP_DEADLINE_S)
+
+    def log(self) -> str:
+        return (self.folder / "log.txt").read_text(errors="replace")
+
+    def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
+        """Run a `mercato` command on its data folder."""
+        return subprocess.run(
+            [sys.executable, "-m", "mercato", *words, "--data", str(self.data)],
+            capture_output=True,
+            text=True,
+            timeout=60,
+            cwd=self.folder,
+            check=False,
+        )
+
+    def assert_balanced(self) -> dict[str, Any]:
+        """Assert that `mercato reconcile` finds the books balanced; return its report."""
+        ended = self.command("reconcile", "--json")
+        assert ended.returncode == 0, ended.stdout + ended.stderr
+        report: dict[str, Any] = msgspec.json.decode(ended.stdout)
+        return report
+
+    def client(self, token: str | None = None, store: str | None = None) -> "Shopper":
+        return Shopper(self, token, store)
+
+
+class Shopper:
+    """A client of a platform, with or without a token."""
+
+    def __init__(self, platform: Platform, token: str | None, store: str | None) -> None:
+        self._url = platform.url
+        self._token = token
+        self._store = store
+        self._client: Client | None = None
+
+    async def __aenter__(self) -> Self:
+        self._client = ClientBuilder().timeout(timedelta(seconds=40)).build()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        assert self._client is not None
+        await self._client.close()
+
+    async def call(
+        self,
+        method: str,
+        path: str,
+        body: object = None,
+        *,
+        key: str | None = None,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """Call the API. Raises Down if no answer comes."""
+        assert self._client is not None
+        request = self._client.request(method, self._url + path)
+        bearer = token or self._token
+        if bearer:
+            request = request.bearer_auth(bearer)
+        if self._store:
+            request = request.header("X-Tenant-Id", self._store)
+        if key:
+            request = request.header("Idempotency-Key", key)
+        for name, value in (headers or {}).items():
+            request = request.header(name, value)
+        if body is not None:
+            request = request.header("Content-Type", "application/json").body_bytes(msgspec.json.encode(body))
+        try:
+            response = await request.build().send()
+            content = bytes(await response.bytes())
+        except RequestError as error:
+            raise Down(str(error)) from None
+        return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, content)
+
+    async def get(self, path: str, **options: Any) -> Answer:
+        return await self.call("GET", path, **options)
+
+    async def post(self, path: str, body: object = None, **options: Any) -> Answer:
+        return await self.call("POST", path, body, **options)
+
+    async def until(self, path: str, field_name: str, *wanted: object, within_s: float = 15.0) -> Any:
+        """Get `path` until its field is one of the wanted values; return its data."""
+        deadline = time.monotonic() + within_s
+        while True:
+            data = (await self.get(path)).data
+            if data[field_name] in wanted:
+                return data
+            assert time.monotonic() < deadline, f"{field_name} is {data[field_name]}, not one of {wanted}"
+            await asyncio.sleep(0.02)
+
+
+@dataclass(frozen=True)
+class Store:
+    """A store that is open for business, and the tokens of those who may do things there."""
+
+    id: str
+    admin: str
+    customer: str
+
+
+async def open_store(platform: Platform, store: str) -> Store:
+    """Open a store with an admin and a customer."""
+    async with platform.client(store=store) as anybody:
+        admin = {
+            "email": f"admin@{store}.example",
+            "password": "admin-password",
+            "first_name": "Ada",
+            "last_name": "Admin",
+        }
+        async with platform.client() as outside:
+            opened = await outside.post("/api/v1/tenants", {"id": store, "name": store, "admin": admin})
+        customer = {
+            "email": f"customer@{store}.example",
+            "password": "customer-password",
+            "first_name": "Carl",
+            "last_name": "Customer",
+        }
+        registered = await anybody.post("/api/v1/users/register", customer)
+        return Store(store, opened.data["token"], registered.data["token"])
+
+
+async def add_product(shop: Shopper, store: Store, sku: str, *, stock: int, price: float = 10.0) -> str:
+    """Add a product and return its id."""
+    product = {"sku": sku, "name": f"Product {sku}", "price": price, "stock": stock}
+    return str((await shop.post("/api/v1/products", product, token=store.admin)).data["id"])
+
+
+def order_of(product: str, quantity: int = 1) -> dict[str, Any]:
+    """Return the body of an order for one product."""
+    return {
+        "items": [{"product_id": product, "quantity": quantity}],
+        "shipping_address": "1 Harbour Street, 20457 Hamburg",
+    }
+
+
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
