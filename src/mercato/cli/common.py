@@ -38,7 +38,7 @@ def refused() -> Iterator[None]:
 
 def _sentence(error: Exception) -> str | None:
     """Return the sentence of an error that was made for people, None for a defect."""
-    from mercato.adapters.sql.schema import SchemaTooNew  # noqa: PLC0415  only to tell a failure
+    from mercato.adapters.sql.schema import NotADatabase, SchemaTooNew  # noqa: PLC0415  only to tell a failure
     from mercato.kernel.errors import MercatoError  # noqa: PLC0415
     from mercato.runtime.folder import FolderInUse  # noqa: PLC0415
     from mercato.runtime.server import PortInUse  # noqa: PLC0415
@@ -47,10 +47,10 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, MercatoError):
         details = "; ".join(f"{detail.field} {detail.message}" for detail in error.details)
         return f"{error.message} {details}".strip()
-    if isinstance(error, (Refused, WrongSetting, PortInUse, FolderInUse, SchemaTooNew)):
+    if isinstance(error, (Refused, WrongSetting, PortInUse, FolderInUse, SchemaTooNew, NotADatabase)):
         return str(error)
-    if isinstance(error, PermissionError):
-        return f"{error.filename} may not be used: permission denied."
+    if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)):
+        return f"{error.filename} cannot be used: {error.strerror}."
     return None
 
 

@@ -44,7 +44,7 @@ class Api:
 
     def __init__(self, url: str, store: str) -> None:
         self.url = url
-        self._address = urlsplit(url)
+        self._host, self._port = _address(url)
         self._store = store
 
     def call(
@@ -56,7 +56,7 @@ class Api:
             headers["Authorization"] = f"Bearer {token}"
         if key is not None:
             headers["Idempotency-Key"] = key
-        connection = HTTPConnection(self._address.hostname or "", self._address.port, timeout=_DEADLINE_S)
+        connection = HTTPConnection(self._host, self._port, timeout=_DEADLINE_S)
         try:
             connection.request(method, path, None if body is None else json.dumps(body), headers)
             response: HTTPResponse = connection.getresponse()
@@ -75,6 +75,19 @@ class Api:
         if status >= 300:
             raise Refused(f"{args[0]} {args[1]} was answered {status}: {body['error']['message']}")
         return body["data"]
+
+
+def _address(url: str) -> tuple[str, int | None]:
+    """Return host and port of a platform's URL. Raises Refused for what is none."""
+    wrong = Refused(f"{url} is no address of a platform; name it as http://HOST:PORT.")
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname, parts.port
+    except ValueError:
+        raise wrong from None
+    if parts.scheme != "http" or not host:
+        raise wrong
+    return host, port
 
 
 def run(url: str) -> None:

@@ -1,5 +1,6 @@
 """`mercato dlq`: dead letters, which are events that kept failing."""
 
+import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
@@ -75,8 +76,8 @@ def drop(
     data: DataOption = None,
 ) -> None:
     """Delete a dead letter. Its event will never have its effect."""
-    if not yes and input(f"Drop {event_id} for good? [y/N] ").strip().lower() != "y":
-        raise Refused("Nothing was dropped.")
+    if not yes and not _confirmed(f"Drop {event_id} for good?"):
+        raise Refused("Nothing was dropped; confirm with y, or with --yes.")
 
     async def work(platform: "Embedded") -> bool:
         return any([await store.drop(event_id) for store in platform.process.inbox_stores.values()])
@@ -84,6 +85,12 @@ def drop(
     if not with_platform(data, work):
         raise Refused(f"There is no dead letter {event_id}.")
     print(f"{event_id} is dropped.")
+
+
+def _confirmed(question: str) -> bool:
+    """Ask a yes-or-no question; the end of the input is a no."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() == "y"
 
 
 def _summary(consumer: str, found: "Parked") -> dict[str, object]:

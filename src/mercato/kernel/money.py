@@ -56,6 +56,13 @@ def to_minor(amount: Decimal, code: str, *, field: str) -> int:
     return whole
 
 
+def check_total(minor: int, code: str, *, field: str) -> int:
+    """Return a sum in minor units, or raise ValidationFailed if it is 10^12 major units or more."""
+    if minor >= MAX_MAJOR_UNITS * 10 ** EXPONENTS[code]:
+        raise ValidationFailed.field(field, f"their total must be below {MAX_MAJOR_UNITS}")
+    return minor
+
+
 def to_decimal(minor: int, code: str) -> Decimal:
     """Return `minor` units of currency `code` with exactly the currency's digits."""
     return Decimal(minor).scaleb(-EXPONENTS[code])

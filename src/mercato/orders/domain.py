@@ -19,9 +19,9 @@ from mercato.contracts.orders import (
 )
 from mercato.contracts.payments import PaymentStatus
 from mercato.contracts.products import PricedLine
-from mercato.kernel.errors import Conflict, ValidationFailed
+from mercato.kernel import money
+from mercato.kernel.errors import Conflict
 from mercato.kernel.ids import OrderId, UserId
-from mercato.kernel.money import EXPONENTS, MAX_MAJOR_UNITS
 from mercato.kernel.tenancy import TenantId
 
 MAX_LINES = 90
@@ -239,8 +239,7 @@ class Placement(msgspec.Struct, frozen=True, kw_only=True):
 def place(placed: Placement, *, by: str, at: datetime) -> tuple[Order, Events]:
     """Return a new pending order. Raises ValidationFailed for a total of 10^12 units or more."""
     total = sum(line.unit_price * line.quantity for line in placed.lines)
-    if total >= MAX_MAJOR_UNITS * 10 ** EXPONENTS[placed.currency]:
-        raise ValidationFailed.field("items", "their total must be below 1000000000000")
+    money.check_total(total, placed.currency, field="items")
     order = Order(
         tenant_id=placed.tenant_id,
         id=placed.order_id,

@@ -26,7 +26,7 @@ from mercato.contracts.products import (
 )
 from mercato.kernel.errors import Conflict, FieldError, ValidationFailed
 from mercato.kernel.ids import OrderId, ProductId, is_id
-from mercato.kernel.money import to_decimal, to_minor
+from mercato.kernel.money import check_total, to_decimal, to_minor
 from mercato.kernel.tenancy import TenantId
 
 MAX_QUANTITY = 10**9
@@ -258,6 +258,7 @@ def price_lines(
         raise ValidationFailed.of(*problems)
     if changed:
         raise PriceChanged("Prices have changed.", changed)
+    check_total(sum(line.unit_price * line.quantity for line in lines.values()), own, field="items")
     return own, tuple(lines.values())
 
 

@@ -8,6 +8,7 @@ from mercato import __version__
 from mercato.adapters.sql.database import Database
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import MercatoError
+from mercato.runtime.metrics import QueueMetrics
 from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings
 from mercato.web import health as health_web
@@ -25,15 +26,15 @@ from mercato.web.shell import Shell
 
 
 def application(
-    process: Process, settings: Settings, write: Write, clock: Clock = utc_now
+    process: Process, settings: Settings, write: Write, registry: CollectorRegistry, clock: Clock = utc_now
 ) -> tuple[AsgiApp, Health]:
     """Return the ASGI application, and the health that its life is told to."""
-    metrics = RequestMetrics(CollectorRegistry())
+    metrics = RequestMetrics(registry)
     composition = process.composition
     health = Health(composition.name, __version__, _checks(process))
     endpoints = [endpoint for parts in composition.services.values() for endpoint in parts.routes.endpoints]
     endpoints += health_web.routes(health).endpoints
-    endpoints += _operations(metrics, endpoints).endpoints
+    endpoints += _operations(metrics, QueueMetrics(process, registry), endpoints).endpoints
     origins = tuple(origin.strip() for origin in settings.cors_origins.split(",") if origin.strip())
     shell = Shell(
         Router(endpoints),
@@ -51,7 +52,7 @@ def application(
     return app, health
 
 
-def _operations(metrics: RequestMetrics, documented: list[Endpoint]) -> Routes:
+def _operations(metrics: RequestMetrics, queues: QueueMetrics, documented: list[Endpoint]) -> Routes:
     """Declare the endpoints for those who operate and program against the platform."""
     api = Routes("operations")
     described: list[bytes] = []
@@ -59,6 +60,7 @@ def _operations(metrics: RequestMetrics, documented: list[Endpoint]) -> Routes:
     @api.get("/metrics", allow=PUBLIC, in_contract=False)
     async def read_metrics(call: Call) -> Response:  # noqa: ARG001  they are nobody's own
         """Return the metrics in Prometheus's text format."""
+        await queues.read()
         return metrics.render()
 
     @api.get("/openapi.json", allow=PUBLIC, in_contract=False)

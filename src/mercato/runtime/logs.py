@@ -11,7 +11,9 @@ import traceback
 from datetime import UTC, datetime
 
 import msgspec
+from prometheus_client import CollectorRegistry
 
+from mercato.runtime.metrics import FailureCounter
 from mercato.runtime.settings import Settings
 from mercato.web.access_log import AccessLine, Write
 
@@ -23,13 +25,13 @@ _OWN = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def set_up(settings: Settings) -> Write:
+def set_up(settings: Settings, registry: CollectorRegistry) -> Write:
     """Send the program's logs to standard error; return how the access log writes there."""
     pretty = settings.log_format == "pretty" or (settings.log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_PrettyFormatter() if pretty else _JsonFormatter())
     root = logging.getLogger()
-    root.handlers = [handler]
+    root.handlers = [handler, FailureCounter(registry)]
     root.setLevel(settings.log_level.upper())
     logging.raiseExceptions = False
     if not settings.access_log:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
 from granian.server.embed import Server
+from prometheus_client import CollectorRegistry
 
 from mercato.runtime import logs
 from mercato.runtime.app import application
@@ -40,12 +41,13 @@ class PortInUse(Exception):
 
 def run(settings: Settings, services: Iterable[str], build: Build, on_ready: Ready) -> None:
     """Serve these services until SIGTERM or SIGINT. Raises PortInUse, FolderInUse."""
-    write = logs.set_up(settings)
+    registry = CollectorRegistry()
+    write = logs.set_up(settings, registry)
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     check_port(settings.host, settings.port)
     lock = FolderLock(settings.folder, services)
     try:
-        asyncio.run(_serve(settings, write, build, on_ready))
+        asyncio.run(_serve(settings, build, write, registry, on_ready))
     finally:
         lock.release()
 
@@ -63,13 +65,15 @@ def check_port(host: str, port: int) -> None:
             raise PortInUse(f"The address {host}:{port} {reason}; choose another with --port.") from None
 
 
-async def _serve(settings: Settings, write: Write, build: Build, on_ready: Ready) -> None:
+async def _serve(
+    settings: Settings, build: Build, write: Write, registry: CollectorRegistry, on_ready: Ready
+) -> None:
     stopping = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop_or_exit, stopping, number)
     process = build()
-    app, health = application(process, settings, write)
+    app, health = application(process, settings, write, registry)
     try:
         await process.start()
         server = _server(app, settings)

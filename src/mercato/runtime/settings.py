@@ -74,9 +74,16 @@ class Described(msgspec.Struct, frozen=True):
     description: str
 
 
-def load(environ: Mapping[str, str], **options: object) -> Settings:
-    """Read the settings. `options` that are not None win. Raises WrongSetting."""
-    return _read(environ, options)[0]
+def load(
+    environ: Mapping[str, str], *, otherwise: Mapping[str, object] | None = None, **options: object
+) -> Settings:
+    """Read the settings. `options` that are not None win. Raises WrongSetting.
+
+    `otherwise` has a process's own defaults, for what nobody has set.
+    """
+    settings, sources = _read(environ, options)
+    own = {name: value for name, value in (otherwise or {}).items() if name not in sources}
+    return msgspec.structs.replace(settings, **own)
 
 
 def describe(environ: Mapping[str, str], **options: object) -> list[Described]:

@@ -75,6 +75,12 @@ class SqlInbox:
         rows = await self._db.search("SELECT DISTINCT key FROM inbox_parked WHERE state <> 'dead'")
         return {key for (key,) in rows}
 
+    async def counts(self) -> dict[ParkedState, int]:
+        """Return how many events are kept, by why."""
+        rows = await self._db.fetch_all("SELECT state, count(*) FROM inbox_parked GROUP BY state")
+        found = {ParkedState(state): int(count) for state, count in rows}
+        return {state: found.get(state, 0) for state in ParkedState}
+
     async def skip_to(self, key: str, sequence: int) -> None:
         """Make `sequence` the next in turn."""
 

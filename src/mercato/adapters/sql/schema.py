@@ -23,6 +23,10 @@ class SchemaTooNew(Exception):
     """The database was written by a newer Mercato than this one."""
 
 
+class NotADatabase(Exception):
+    """The file is there, and is no database; the message is a sentence that names it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Schema:
     """One service's schema. `package` is its migrations' import name."""
@@ -43,7 +47,7 @@ class Schema:
 def current(path: Path) -> str | None:
     """Return the revision of the database at `path`, None if it is empty or not there.
 
-    A database that was migrated down to nothing stands at `base`.
+    A database that was migrated down to nothing stands at `base`. Raises NotADatabase.
     """
     if not path.exists():
         return None
@@ -52,6 +56,8 @@ def current(path: Path) -> str | None:
             row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
         except sqlite3.OperationalError:
             return None
+        except sqlite3.DatabaseError as error:
+            raise NotADatabase(f"{path} cannot be read as a database: {error}.") from error
     return BASE if row is None else str(row[0])
 
 

@@ -1,0 +1,70 @@
+"""What a process tells of its events and its failures, besides its requests."""
+
+import logging
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+from mercato.kernel.errors import Unavailable
+from mercato.runtime.process import Process
+
+log = logging.getLogger(__name__)
+
+
+class QueueMetrics:
+    """How much waits between the services, read when it is asked for."""
+
+    def __init__(self, process: Process, registry: CollectorRegistry) -> None:
+        self._process = process
+        self._unsent = Gauge(
+            "mercato_outbox_unsent", "Events that no bus has confirmed.", ["service"], registry=registry
+        )
+        self._oldest = Gauge(
+            "mercato_outbox_oldest_timestamp_seconds",
+            "When the oldest event that waits was written; 0 if none waits.",
+            ["service"],
+            registry=registry,
+        )
+        self._parked = Gauge(
+            "mercato_inbox_parked",
+            "Events kept in the inbox: failed, waiting for their turn, dead, or to be replayed.",
+            ["service", "state"],
+            registry=registry,
+        )
+
+    async def read(self) -> None:
+        """Read the outboxes and inboxes; while a database is away, what was read last stands."""
+        try:
+            await self._read()
+        except Unavailable as error:
+            log.warning("queues cannot be read", extra={"cause": repr(error)})
+
+    async def _read(self) -> None:
+        for name, outbox in self._process.outboxes.items():
+            lag = await outbox.lag()
+            self._unsent.labels(name).set(lag.unsent)
+            self._oldest.labels(name).set(0 if lag.oldest is None else lag.oldest.timestamp())
+        for name, inbox in self._process.inbox_stores.items():
+            for state, count in (await inbox.counts()).items():
+                self._parked.labels(name, state.value).set(count)
+
+
+class FailureCounter(logging.Handler):
+    """Counts warnings and errors, so that whatever is logged as one can be alerted on.
+
+    Mercato's own log messages are constants, which bounds the labels; others' are not told.
+    """
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        super().__init__(logging.WARNING)
+        self._failures = Counter(
+            "mercato_failures",
+            "Warnings and errors logged.",
+            ["level", "logger", "event"],
+            registry=registry,
+        )
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Count one record."""
+        own = record.name.startswith("mercato.")
+        event = str(record.msg) if own else "other"
+        self._failures.labels(record.levelname.lower(), record.name if own else "other", event).inc()
