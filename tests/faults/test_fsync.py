@@ -99,5 +99,5 @@ async def test_what_was_acknowledged_on_a_failing_disk_is_there_after_it(tmp_pat
 
 
 async def test_without_a_fault_every_row_is_acknowledged(tmp_path: Path) -> None:
-    acknowledged, ended = await commit_under("error=EIO:when=100000", tmp_path / "whole.db")
+    acknowledged, ended = await commit_under("error=EIO:when=60000", tmp_path / "whole.db")
     assert (acknowledged, ended) == (set(range(TOTAL)), 0)

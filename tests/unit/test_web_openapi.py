@@ -9,7 +9,7 @@ from openapi_spec_validator import OpenAPIV31SpecValidator
 from mercato.kernel.errors import Conflict
 from mercato.web.call import Call
 from mercato.web.endpoint import PUBLIC, SIGNED_IN, Endpoint, NoBody, Routes
-from mercato.web.openapi import OpenApi, document
+from mercato.web.openapi import document
 from tests.shop import ItemTaken, ItemView, NewItem, item_routes
 from tests.unused_claims import UnusedClaims
 
@@ -110,22 +110,6 @@ def test_refusals_are_those_that_can_occur(spec: Any) -> None:
     placing = codes("/orders", "post")
     assert set(placing) == always | {"409", "413", "415", "422"}
     assert placing["409"] == "ITEM_TAKEN, CONFLICT, IDEMPOTENCY_KEY_IN_USE."
-
-
-def test_the_document_is_made_when_first_asked_for_and_kept() -> None:
-    routes = Routes("late")
-    served = routes.endpoints
-    api = OpenApi(served, title="Shop", version="1")
-
-    @routes.get("/late", allow=PUBLIC)
-    async def late(call: Call) -> None:
-        """Be declared late."""
-
-    first = api.response()
-    assert b'"/late"' in first.body
-    assert api.response().body is first.body
-    # A response's headers are the shell's to add to: each request gets its own.
-    assert api.response().headers is not first.headers
 
 
 def test_two_operations_of_one_name_are_refused() -> None:

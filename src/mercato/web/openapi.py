@@ -3,7 +3,6 @@
 import inspect
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from functools import cached_property
 from typing import Any, get_args, get_origin
 
 import msgspec
@@ -60,23 +59,6 @@ _KEY_PARAMETER: _Json = {
     "description": "Repeating the call with this key within 24 hours answers as the first time.",
     "schema": {"type": "string", "minLength": 1, "maxLength": MAX_KEY},
 }
-
-
-class OpenApi:
-    """The document of a set of endpoints, made when it is first asked for."""
-
-    def __init__(self, endpoints: Iterable[Endpoint], *, title: str, version: str) -> None:
-        self._endpoints = endpoints
-        self._title = title
-        self._version = version
-
-    @cached_property
-    def _bytes(self) -> bytes:
-        return document(self._endpoints, title=self._title, version=self._version)
-
-    def response(self) -> Response:
-        """Answer with the document."""
-        return Response(200, self._bytes)
 
 
 def document(endpoints: Iterable[Endpoint], *, title: str, version: str) -> bytes:
@@ -155,10 +137,13 @@ def _hook(kind: type) -> _Json:
 
 
 def _as_encoded(schema: Any) -> Any:  # noqa: ANN401  any part of a schema
-    """Describe decimals as they travel: as JSON numbers."""
+    """Describe decimals as they travel, as JSON numbers, and patterns in JSON Schema's own dialect."""
     if isinstance(schema, dict):
         if schema.get("format") == "decimal":
             return {**schema, "type": "number"}
+        if isinstance(pattern := schema.get("pattern"), str):
+            # ECMA-262, which JSON Schema's patterns are, has no \Z; its $ means that.
+            return {**schema, "pattern": pattern.replace(r"\Z", "$")}
         return {name: _as_encoded(part) for name, part in schema.items()}
     if isinstance(schema, list):
         return [_as_encoded(part) for part in schema]

@@ -1,0 +1,65 @@
+# Mercato's commands. `make` lists them.
+
+PYTHON ?= python3
+UV_VERSION := 0.13.8
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.ready
+
+.DEFAULT_GOAL := help
+.PHONY: help setup setup-engines demo up test check fmt lint types coverage bench snapshot clean
+
+help: ## List the commands
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+setup: $(STAMP) ## Make .venv with everything in it; instant when nothing has changed
+
+$(STAMP): pyproject.toml uv.lock
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+	  echo "Mercato needs Python 3.11 or newer, and '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo missing)."; \
+	  echo "Name another: make setup PYTHON=python3.12"; exit 1; }
+	@echo "Installing into $(VENV) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip install --quiet "uv==$(UV_VERSION)"
+	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --inexact --quiet
+	@touch $@
+
+setup-engines: ## Install what the fault tests need and this machine lacks (Debian, as root)
+	@command -v strace >/dev/null || { apt-get update -qq && apt-get install -y -qq strace; }
+
+demo: setup ## Install, make sample data, run; prints addresses and logins
+	@$(BIN)/mercato up --demo
+
+up: setup ## Run the platform in one process
+	@$(BIN)/mercato up
+
+test: setup ## Run every test
+	@$(BIN)/python -m pytest
+
+check: lint types ## Everything that is judged without running: style, types, imports, dependencies
+	@$(BIN)/lint-imports
+	@$(BIN)/deptry src
+
+lint: setup ## Check style and format
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+
+types: setup ## Check types
+	@$(BIN)/mypy
+
+fmt: setup ## Format, and mend what can be mended
+	@$(BIN)/ruff check --fix
+	@$(BIN)/ruff format
+
+coverage: setup ## Run every test and tell what they did not reach
+	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
+
+bench: setup ## Measure against ceilings taken in the same run
+	@$(BIN)/python -m bench
+
+snapshot: setup ## Write each service's schema snapshot from its migrations
+	@$(BIN)/python -m tools.snapshot
+
+clean: ## Remove what the commands made, but not the data
+	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov dist
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
