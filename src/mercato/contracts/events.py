@@ -45,7 +45,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     datacontenttype: str = "application/json"
     tenantid: TenantId
     partitionkey: str
-    sequence: Annotated[str, msgspec.Meta(pattern="^00[0-9]{18}$")]
+    sequence: Annotated[str, msgspec.Meta(pattern=r"^00[0-9]{18}\Z")]
     """Digits, zero-padded to 20, so that text order is number order, as the extension asks.
 
     It fits a database's 64 bits.

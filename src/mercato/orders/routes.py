@@ -9,6 +9,7 @@ from mercato.contracts.products import OutOfStock, PriceChanged, WantedLine
 from mercato.kernel.errors import NotFound, Unavailable, ValidationFailed
 from mercato.kernel.ids import OrderId, UserId, is_id
 from mercato.kernel.money import Amount
+from mercato.kernel.text import LINE_PATTERN, TEXT_PATTERN
 from mercato.orders.domain import MAX_LINES, InvalidTransition, ReservationPending, TimelineEntry
 from mercato.orders.ports import OrderFilter, OrderStore
 from mercato.orders.service import OrderRequest, Orders
@@ -20,8 +21,15 @@ from mercato.web.envelope import Page
 from mercato.web.idempotency import Claims
 from mercato.web.paging import ListQuery, page_meta, window
 
-_Text = Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
-_Address = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+_Name = Annotated[
+    str, msgspec.Meta(max_length=200, pattern=LINE_PATTERN, description="one line of 1 to 200 characters")
+]
+_Address = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=1000, pattern=TEXT_PATTERN, description="1 to 1000 characters, not all of them blank"
+    ),
+]
 _Notes = Annotated[str, msgspec.Meta(max_length=2000)]
 _Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
 _Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
@@ -42,7 +50,7 @@ class PlaceOrder(Body, frozen=True):
     items: Annotated[tuple[Item, ...], msgspec.Meta(min_length=1, max_length=MAX_LINES)]
     shipping_address: _Address
     notes: _Notes | None = None
-    name: _Text | None = None
+    name: _Name | None = None
     currency: str | None = None
     user_id: str | None = None
 

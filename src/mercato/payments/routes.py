@@ -113,6 +113,7 @@ def _changing(api: Routes, payments: Payments) -> None:
 
     @api.post(
         "/{payment_id}/process",
+        also=(_OPEN,),
         allow=SIGNED_IN,
         idempotent=True,
         raises=(NotFound, Forbidden, InvalidTransition, Unavailable),
@@ -130,6 +131,7 @@ def _changing(api: Routes, payments: Payments) -> None:
     # later, so a repeated call is told what has become of it.
     @api.post(
         "/{payment_id}/refund",
+        also=(_OPEN,),
         allow=ADMINS,
         idempotent=True,
         reissues=True,

@@ -30,8 +30,9 @@ from mercato.kernel.money import check_total, to_decimal, to_minor
 from mercato.kernel.tenancy import TenantId
 
 MAX_QUANTITY = 10**9
-SKU_PATTERN = r"^[A-Za-z0-9._-]{1,64}$"
-_sku = re.compile(SKU_PATTERN.strip("^$")).fullmatch
+SKU_PATTERN = r"^[A-Za-z0-9._-]{1,64}\Z"
+SKU_WORDS = "1 to 64 letters, digits, dots, dashes or underscores, and no id"
+_sku = re.compile(SKU_PATTERN).fullmatch
 
 
 class DuplicateSku(Conflict):
@@ -121,9 +122,7 @@ def create_product(
     price = 0
     # An order line names a product by id or SKU, so the two must be told apart.
     if not _sku(draft.sku) or is_id(draft.sku.lower()):
-        problems.append(
-            FieldError("sku", "must be 1 to 64 letters, digits, dots, dashes or underscores, and no id")
-        )
+        problems.append(FieldError("sku", f"must be {SKU_WORDS}"))
     try:
         price = to_minor(draft.price, currency, field="price")
     except ValidationFailed as refused:

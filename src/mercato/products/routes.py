@@ -9,7 +9,15 @@ from mercato.kernel.errors import NotFound, ValidationFailed
 from mercato.kernel.ids import ProductId, is_id
 from mercato.kernel.money import Amount
 from mercato.kernel.tenancy import TenantId
-from mercato.products.domain import MAX_QUANTITY, SKU_PATTERN, DuplicateSku, NewProduct, StockIsReserved
+from mercato.kernel.text import LINE_PATTERN
+from mercato.products.domain import (
+    MAX_QUANTITY,
+    SKU_PATTERN,
+    SKU_WORDS,
+    DuplicateSku,
+    NewProduct,
+    StockIsReserved,
+)
 from mercato.products.ports import CatalogueStore, ProductFilter
 from mercato.products.service.catalogue import Catalogue
 from mercato.products.views import InventoryView, ProductView, inventory_view, product_view
@@ -24,15 +32,18 @@ _HIT = ((b"x-cache", b"HIT"),)
 _MISS = ((b"x-cache", b"MISS"),)
 
 _Quantity = Annotated[int, msgspec.Meta(ge=0, le=MAX_QUANTITY)]
-# Something else than blanks.
-_Name = Annotated[str, msgspec.Meta(max_length=200, pattern=r"\S")]
-_Category = Annotated[str, msgspec.Meta(max_length=100, pattern=r"\S")]
+_Name = Annotated[
+    str, msgspec.Meta(max_length=200, pattern=LINE_PATTERN, description="one line of 1 to 200 characters")
+]
+_Category = Annotated[
+    str, msgspec.Meta(max_length=100, pattern=LINE_PATTERN, description="one line of 1 to 100 characters")
+]
 
 
 class CreateProduct(Body, frozen=True):
     """A new product. `price` is in the store's currency."""
 
-    sku: Annotated[str, msgspec.Meta(pattern=SKU_PATTERN)]
+    sku: Annotated[str, msgspec.Meta(pattern=SKU_PATTERN, description=SKU_WORDS)]
     name: _Name
     price: Amount
     description: Annotated[str, msgspec.Meta(max_length=10_000)] | None = None

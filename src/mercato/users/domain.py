@@ -21,13 +21,17 @@ MAX_EMAIL = 254
 MAX_NAME = 100
 MIN_PASSWORD, MAX_PASSWORD = 8, 128
 
-Email = Annotated[str, msgspec.Meta(max_length=MAX_EMAIL, pattern=r"^[^@\s]+@[^@\s]+$")]
+# Without RFC 5322's specials nothing can end the address early in a mail's header.
+_EMAIL_PATTERN = r'^[^@\s()<>\[\]:;,\\"]+@[^@\s()<>\[\]:;,\\"]+\Z'
+_EMAIL_WORDS = f"an email address of at most {MAX_EMAIL} characters"
+_SLUG_WORDS = "1 to 63 lower-case letters, digits and inner hyphens"
+
+Email = Annotated[str, msgspec.Meta(max_length=MAX_EMAIL, pattern=_EMAIL_PATTERN, description=_EMAIL_WORDS)]
 Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_NAME)]
 Password = Annotated[str, msgspec.Meta(min_length=MIN_PASSWORD, max_length=MAX_PASSWORD)]
-Slug = Annotated[str, msgspec.Meta(max_length=63, pattern=SLUG_PATTERN)]
+Slug = Annotated[str, msgspec.Meta(max_length=63, pattern=SLUG_PATTERN, description=_SLUG_WORDS)]
 
-# Without RFC 5322's specials nothing can end the address early in a mail's header.
-_address = re.compile(r'[^@ ()<>\[\]:;,\\"]+@[^@ ()<>\[\]:;,\\"]+').fullmatch
+_address = re.compile(_EMAIL_PATTERN).fullmatch
 
 
 class DuplicateEmail(Conflict):
@@ -135,9 +139,7 @@ def user_refusals(new: NewUser, prefix: str = "") -> list[FieldError]:
     """List the fields that are not acceptable."""
     refused: list[FieldError] = []
     if not _address(new.email) or not new.email.isprintable() or len(email_key(new.email)) > MAX_EMAIL:
-        refused.append(
-            FieldError(f"{prefix}email", f"must be an email address of at most {MAX_EMAIL} characters")
-        )
+        refused.append(FieldError(f"{prefix}email", f"must be {_EMAIL_WORDS}"))
     if not MIN_PASSWORD <= len(new.password) <= MAX_PASSWORD:
         refused.append(
             FieldError(f"{prefix}password", f"must have {MIN_PASSWORD} to {MAX_PASSWORD} characters")
@@ -151,7 +153,7 @@ def tenant_refusals(new: NewTenant) -> list[FieldError]:
     """List the fields that are not acceptable, those of the admin too."""
     refused: list[FieldError] = []
     if not is_slug(new.id):
-        refused.append(FieldError("id", "must be 1 to 63 lower-case letters, digits and inner hyphens"))
+        refused.append(FieldError("id", f"must be {_SLUG_WORDS}"))
     refused += _name_refusals("name", new.name)
     if new.currency not in EXPONENTS:
         refused.append(FieldError("currency", "must be an ISO 4217 currency code, such as USD"))

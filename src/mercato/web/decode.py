@@ -1,19 +1,23 @@
 """Decoding bodies and queries, with every bad field named when they do not fit."""
 
-import re
+from collections.abc import Iterator
 from decimal import Decimal
-from types import NoneType, UnionType
-from typing import Any, Union, get_args, get_origin
+from itertools import islice
+from typing import Any, get_args, get_origin
 from urllib.parse import parse_qsl
 
 import msgspec
 
 from mercato.kernel.errors import BadRequest, FieldError, ValidationFailed
 from mercato.kernel.money import Amount
+from mercato.web.accepted import accepted, bare, members
 
 MAX_QUERY_FIELDS = 100
 MAX_NAMED = 50
 """How many bad fields one answer names."""
+# A megabyte of little items would keep the event loop for seconds.
+_MAX_ITEMS = 100
+"""How many items of a list are looked at one by one; a longer one is refused as a whole."""
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -56,14 +60,14 @@ class BodyDecoder:
     def _refusal(self, body: bytes) -> Exception:
         try:
             raw = _any_decoder.decode(body)
-            errors = list(_field_errors(raw, self._kind, ""))
+            errors = list(islice(_field_errors(raw, self._kind, ""), MAX_NAMED))
         except RecursionError:
             return BadRequest("The body is nested too deeply.")
         except (msgspec.MsgspecError, UnicodeDecodeError, ValueError, ArithmeticError):
             return BadRequest("The body is not valid JSON.")
         if not isinstance(raw, dict):
             return BadRequest("The body must be a JSON object.")
-        return ValidationFailed.of(*errors[:MAX_NAMED]) if errors else BadRequest("The body cannot be read.")
+        return ValidationFailed.of(*errors) if errors else BadRequest("The body cannot be read.")
 
 
 def decode_query(query: str, kind: type[Any]) -> Any:  # noqa: ANN401  the endpoint's own query type
@@ -88,71 +92,60 @@ def decode_query(query: str, kind: type[Any]) -> Any:  # noqa: ANN401  the endpo
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError:
-        errors = list(_field_errors(values, kind, "", strict=False))
-        raise ValidationFailed.of(*errors[:MAX_NAMED]) from None
+        errors = islice(_field_errors(values, kind, "", strict=False), MAX_NAMED)
+        raise ValidationFailed.of(*errors) from None
 
 
-def _field_errors(value: Any, kind: Any, path: str, *, strict: bool = True) -> "list[FieldError]":  # noqa: ANN401
-    """List what is wrong with `value` as a `kind`, field by field."""
-    struct = _struct_in(kind)
+def _field_errors(value: Any, kind: Any, path: str, *, strict: bool = True) -> Iterator[FieldError]:  # noqa: ANN401
+    """Tell what is wrong with `value` as a `kind`, field by field."""
+    struct, item = _struct_in(kind), _item_in(kind)
     if struct is not None and isinstance(value, dict):
-        errors: list[FieldError] = []
-        fields = msgspec.structs.fields(struct)
-        known = {field.encode_name for field in fields}
-        errors.extend(
-            FieldError(_join(path, name), "is not a known field") for name in value if name not in known
-        )
-        for field in fields:
-            where = _join(path, field.encode_name)
-            if field.encode_name in value:
-                errors.extend(_field_errors(value[field.encode_name], field.type, where, strict=strict))
-            elif field.required:
-                errors.append(FieldError(where, "is required"))
-        return errors
-    item = _item_in(kind)
+        yield from _struct_errors(value, struct, path, strict=strict)
+        return
     if item is not None and isinstance(value, list):
-        errors = []
-        for index, each in enumerate(value):
-            errors.extend(_field_errors(each, item, f"{path}[{index}]", strict=strict))
-        if errors:
-            return errors
+        found = False
+        for index, each in enumerate(value[:_MAX_ITEMS]):
+            for error in _field_errors(each, item, f"{path}[{index}]", strict=strict):
+                found = True
+                yield error
+        if found:
+            return
     try:
         msgspec.convert(value, kind, strict=strict, dec_hook=_from_json)
-    except (msgspec.ValidationError, ValueError) as error:
-        return [FieldError(path or "body", _words(str(error)))]
-    return []
+    except (msgspec.ValidationError, ValueError):
+        yield FieldError(path or "body", accepted(kind))
+    else:
+        yield from _nul_fields(value, path)
+
+
+def _struct_errors(
+    value: dict[str, Any], struct: type[msgspec.Struct], path: str, *, strict: bool
+) -> Iterator[FieldError]:
+    fields = msgspec.structs.fields(struct)
+    known = {field.encode_name for field in fields}
+    for name in value:
+        if name not in known:
+            yield FieldError(_join(path, name), "is not a known field")
+    for field in fields:
+        where = _join(path, field.encode_name)
+        if field.encode_name in value:
+            yield from _field_errors(value[field.encode_name], field.type, where, strict=strict)
+        elif field.required:
+            yield FieldError(where, "is required")
 
 
 def _struct_in(kind: Any) -> type[msgspec.Struct] | None:  # noqa: ANN401  any type expression
-    for each in _alternatives(kind):
+    for each in map(bare, members(kind)):
         if isinstance(each, type) and issubclass(each, msgspec.Struct):
             return each
     return None
 
 
 def _item_in(kind: Any) -> Any:  # noqa: ANN401  any type expression
-    for each in _alternatives(kind):
+    for each in map(bare, members(kind)):
         if get_origin(each) in (list, tuple) and (args := get_args(each)):
             return args[0]
     return None
-
-
-def _alternatives(kind: Any) -> "list[Any]":  # noqa: ANN401  any type expression
-    """Return the types that `kind` stands for: a union's members, without its annotations."""
-    if hasattr(kind, "__metadata__"):
-        return _alternatives(kind.__origin__)
-    if get_origin(kind) in (Union, UnionType):
-        return [each for member in get_args(kind) if member is not NoneType for each in _alternatives(member)]
-    return [kind]
-
-
-_PATH = re.compile(r" - at `[^`]*`$")
-
-
-def _words(message: str) -> str:
-    """Turn msgspec's message into words for a client, without its path."""
-    text = _PATH.sub("", message).replace("`", "")
-    return text[:1].lower() + text[1:]
 
 
 def _join(path: str, name: str) -> str:

@@ -50,6 +50,8 @@ class Endpoint:
     handler: Handler
     tag: str
     status: int
+    also: tuple[int, ...]
+    """Further statuses of success, which a handler chooses by its Reply."""
     allow: frozenset[Role] | None
     """The roles that may call it; None lets anybody, with or without a token."""
     claims: Claims | None
@@ -117,6 +119,7 @@ class Routes:
         *,
         allow: frozenset[Role] | None,
         status: int = 200,
+        also: tuple[int, ...] = (),
         idempotent: bool = False,
         reissues: bool = False,
         raises: tuple[type[MercatoError], ...] = (),
@@ -141,6 +144,7 @@ class Routes:
                 handler=handler,
                 tag=self._tag,
                 status=status,
+                also=also,
                 allow=allow,
                 claims=self._claims if idempotent else None,
                 reissues=reissues,

@@ -2,7 +2,7 @@
 
 import msgspec
 
-from mercato.kernel.errors import FieldError, Kind, MercatoError
+from mercato.kernel.errors import BadRequest, FieldError, Kind, MercatoError
 from mercato.web.http import Header, Response
 
 
@@ -15,6 +15,13 @@ class MethodNotAllowed(MercatoError):
     def __init__(self, allowed: str) -> None:
         super().__init__(f"Use {allowed} here.")
         self.allowed = allowed
+
+
+class Misframed(BadRequest):
+    """Where the request ends or whom it is for is not beyond doubt: the connection ends with the answer.
+
+    What follows on it may be part of the same request, read by somebody else as another.
+    """
 
 
 class PayloadTooLarge(MercatoError):
@@ -107,4 +114,6 @@ def error_response(error: MercatoError, request_id: str) -> Response:
         headers.append((b"www-authenticate", b"Bearer"))
     if isinstance(error, MethodNotAllowed):
         headers.append((b"allow", error.allowed.encode()))
+    if isinstance(error, Misframed):
+        headers.append((b"connection", b"close"))
     return Response(STATUS[error.kind], _encode(ErrorEnvelope(body)), headers=headers)

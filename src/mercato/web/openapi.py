@@ -183,7 +183,7 @@ def _operation(endpoint: Endpoint, schemas: _Schemas) -> _Json:
         operation["description"] = description
     if endpoint.takes_body:
         operation["requestBody"] = {
-            "required": endpoint.body_type is not NoBody,
+            "required": not endpoint.body_optional,
             "content": {"application/json": {"schema": schemas.of(endpoint.body_type)}},
         }
     return operation
@@ -210,12 +210,11 @@ def _success(endpoint: Endpoint, schemas: _Schemas) -> _Json:
     if paged:
         properties["meta"] = schemas.of(PageMeta)
     envelope = {"type": "object", "properties": properties, "required": list(properties)}
-    return {
-        str(endpoint.status): {
-            "description": endpoint.summary + ".",
-            "content": {"application/json": {"schema": envelope}},
-        }
+    answer = {
+        "description": endpoint.summary + ".",
+        "content": {"application/json": {"schema": envelope}},
     }
+    return {str(status): answer for status in (endpoint.status, *endpoint.also)}
 
 
 def _refusals(endpoint: Endpoint) -> _Json:

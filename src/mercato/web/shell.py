@@ -8,7 +8,7 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,7 @@ from mercato.kernel.clock import Clock
 from mercato.kernel.errors import BadRequest, MercatoError, Unavailable
 from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal
+from mercato.kernel.tenancy import DEFAULT_TENANT
 from mercato.web import idempotency
 from mercato.web.access_log import AccessLine, AccessLog
 from mercato.web.auth import Authenticator, KnownStore, acting_in, caller_of, check_role
@@ -25,7 +26,7 @@ from mercato.web.cors import Cors
 from mercato.web.decode import decode_query
 from mercato.web.endpoint import Endpoint, NoQuery
 from mercato.web.envelope import Encoded, Page, Reply, encode, success
-from mercato.web.errors import HeadersTooLarge, InternalError, UnsupportedMediaType, error_response
+from mercato.web.errors import HeadersTooLarge, InternalError, Misframed, UnsupportedMediaType, error_response
 from mercato.web.http import Header, Request, Response
 from mercato.web.metrics import RequestMetrics
 from mercato.web.router import Router
@@ -33,6 +34,9 @@ from mercato.web.router import Router
 log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 32 * 1024
+MAX_LOGGED_PATH = 512
+_host = re.compile(r"[A-Za-z0-9._-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?").fullmatch
+"""A name or an address, with or without a port (RFC 9110, section 7.2). HTTP/1.0 may leave it empty."""
 _request_id = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
 _SECURITY: list[Header] = [
     (b"x-content-type-options", b"nosniff"),
@@ -126,6 +130,7 @@ class Shell:
     async def _answer(self, request: Request, request_id: str, seen: _Seen) -> Response:
         if request.header_bytes > MAX_HEADER_BYTES:
             raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
+        _check_framing(request.headers)
         if request.method == "OPTIONS":
             return self._options(request)
         endpoint, params = self._router.find(request.method, request.path)
@@ -133,7 +138,11 @@ class Shell:
         caller = await caller_of(request, self._authenticator)
         seen.caller = caller
         check_role(endpoint, caller)
-        tenant, caller = await acting_in(request, caller, self._known_store)
+        if endpoint.in_contract:
+            tenant, caller = await acting_in(request, caller, self._known_store)
+        else:
+            # Health, metrics and the like belong to no store, and must not depend on one.
+            tenant = DEFAULT_TENANT
         seen.tenant = tenant
         call = Call(request_id, tenant, self._clock(), request.client, caller)
         work = _Work(endpoint, call, params, query=self._query(endpoint, request))
@@ -221,8 +230,8 @@ class Shell:
                 level="error" if status >= 500 else "info",
                 event="request",
                 request_id=request_id,
-                method=request.method,
-                path=request.path,
+                method=request.method[:16],
+                path=request.path[:MAX_LOGGED_PATH],
                 route=seen.route,
                 status=status,
                 ms=round(seconds * 1000, 3),
@@ -232,6 +241,14 @@ class Shell:
                 code=seen.code,
             )
         )
+
+
+def _check_framing(headers: Mapping[str, str]) -> None:
+    """Refuse what servers and proxies may read differently (RFC 9112, sections 3.2 and 6.1)."""
+    if headers.get("transfer-encoding", "chunked").lower() != "chunked":
+        raise Misframed("The only Transfer-Encoding is chunked, once.")
+    if not _host(headers.get("host", "")):
+        raise Misframed("The Host header must be one name or address.")
 
 
 async def _carry_out(work: _Work) -> Response:

@@ -1,0 +1,7 @@
+"""Text that people write and others read: in lists, in the subjects of emails, on parcels."""
+
+LINE_PATTERN = r"^(?=.*\S)[^\x00-\x1f\x7f\x85\u2028\u2029]+\Z"
+"""One line, not blank. A second line would forge a header where the text becomes part of one."""
+
+TEXT_PATTERN = r"\S"
+"""Any lines, not all of them blank."""
