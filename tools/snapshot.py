@@ -16,7 +16,7 @@ def main() -> None:
             schema = Schema(service, f"mercato.{service}.migrations")
             target = Path(str(resources.files(schema.package))) / SNAPSHOT
             target.write_text(migrated_snapshot(Path(folder) / f"{service}.db", schema))
-            print(f"{service}: {target.name}")  # noqa: T201
+            print(f"{service}: {target.name}")
 
 
 if __name__ == "__main__":

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
+_PIPE_WIDTH = 10_000
+
 DataOption = Annotated[str | None, Parameter(help="Data folder (MERCATO_DATA, mercato-data).")]
 JsonFlag = Annotated[bool, Parameter(negative=(), help="Print JSON.")]
 
@@ -100,7 +102,11 @@ def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]
     from rich.console import Console  # noqa: PLC0415  slow to import
     from rich.table import Table  # noqa: PLC0415
 
-    table = Table(*columns, title=title, title_justify="left")
+    table = Table(title=title, title_justify="left")
+    for index, column in enumerate(columns):
+        # What other commands are given, such as an id, comes first and stays whole.
+        table.add_column(column, no_wrap=index == 0)
     for row in rows:
         table.add_row(*row)
-    Console(soft_wrap=not sys.stdout.isatty()).print(table)
+    # Whoever reads a pipe looks for whole words: lines are as long as they need to be.
+    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)

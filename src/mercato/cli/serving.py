@@ -38,7 +38,7 @@ def serve_one(service: str, *, host: str | None, port: int | None, data: str | N
     """Run one service until a signal ends it."""
     from mercato.runtime.alone import alone  # noqa: PLC0415  after the settings were found good
 
-    chosen = load(os.environ, otherwise={"port": PORTS[service]}, host=host, port=port, data=data)
+    chosen = load(os.environ, {"port": PORTS[service]}, host=host, port=port, data=data)
 
     def ready() -> None:
         _say(

@@ -71,12 +71,14 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
         issuer=settings.issuer, audience=settings.audience, lifetime=timedelta(seconds=settings.token_ttl)
     )
     verifier = TokenVerifier(keys, terms, clock=clock)
+    before_start: tuple[Callable[[], Awaitable[object]], ...] = ()
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     parts: ServiceParts
     match service:
         case "users":
             users = build_users(settings, clock)
             parts, known = users.parts, users.known_store
+            before_start = (lambda: users.service.ensure_default_store(at=clock()),)
         case "products":
             parts = build_products(settings, clock, stores).parts
         case "orders":
@@ -84,6 +86,7 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
         case "payments":
             payments = build_payments(settings, clock, AwayOrders())
             parts, closers = payments.parts, (payments.close,)
+            before_start = (payments.take_up,)
         case _:
             raise ValueError(service)
     composition = Composition(
@@ -93,6 +96,7 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
         authenticator=verifier,
         known_store=known,
         hash_secret=keys.hash_secret(),
+        before_start=before_start,
         closers=closers,
     )
     return Process(composition, clock=clock, retention=timedelta(seconds=settings.outbox_retention))

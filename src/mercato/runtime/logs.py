@@ -33,6 +33,8 @@ def set_up(settings: Settings, registry: CollectorRegistry) -> Write:
     root = logging.getLogger()
     root.handlers = [handler, FailureCounter(registry)]
     root.setLevel(settings.log_level.upper())
+    # Of a migration it is told that it runs; how its tool goes about it is not news.
+    logging.getLogger("alembic").setLevel(logging.WARNING)
     logging.raiseExceptions = False
     if not settings.access_log:
         return _nowhere

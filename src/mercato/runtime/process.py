@@ -11,7 +11,6 @@ from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.inbox import SqlInbox
 from mercato.adapters.sql.outbox import SqlOutbox
 from mercato.kernel.clock import Clock
-from mercato.kernel.errors import MercatoError
 from mercato.messaging.bus import Bus
 from mercato.messaging.inbox import Inbox
 from mercato.messaging.relay import Relay
@@ -128,6 +127,6 @@ async def _purge_claims(services: Iterable[ServiceParts], clock: Clock) -> None:
             try:
                 while await parts.claims.purge(before=clock() - KEPT, limit=_CLAIMS_BATCH) == _CLAIMS_BATCH:
                     log.debug("claims purged", extra={"service": parts.name})
-            except MercatoError as error:
-                log.warning("claims cannot be purged", extra={"service": parts.name, "cause": repr(error)})
+            except Exception:
+                log.exception("claims cannot be purged", extra={"service": parts.name})
         await asyncio.sleep(_CLAIMS_SWEEP_S)

@@ -38,7 +38,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "unlimited"
     issuer: Annotated[str, _doc("issuer of the tokens, a URL", min_length=1)] = "http://localhost:8080"
     audience: Annotated[str, _doc("audience of the tokens", min_length=1)] = "mercato"
-    token_ttl: Annotated[_Seconds, _doc("seconds an access token is valid")] = 900.0
+    token_ttl: Annotated[float, _doc("seconds an access token is valid", ge=1, le=86_400)] = 900.0
     cors_origins: Annotated[str, _doc("other origins that browsers may call from, comma-separated, or *")] = (
         ""
     )
@@ -75,14 +75,14 @@ class Described(msgspec.Struct, frozen=True):
 
 
 def load(
-    environ: Mapping[str, str], *, otherwise: Mapping[str, object] | None = None, **options: object
+    environ: Mapping[str, str], defaults: Mapping[str, object] | None = None, /, **options: object
 ) -> Settings:
     """Read the settings. `options` that are not None win. Raises WrongSetting.
 
-    `otherwise` has a process's own defaults, for what nobody has set.
+    `defaults` are the process's own, for what nobody has set.
     """
     settings, sources = _read(environ, options)
-    own = {name: value for name, value in (otherwise or {}).items() if name not in sources}
+    own = {name: value for name, value in (defaults or {}).items() if name not in sources}
     return msgspec.structs.replace(settings, **own)
 
 

@@ -137,7 +137,7 @@ def _payment_problems(order: OrderBook, payments: list[PaymentBook]) -> Iterator
             yield f"is {order.payment_status}, and payment {payment.payment_id} is {payment.status}"
         if order.status is OrderStatus.PENDING:
             yield f"is pending, and payment {payment.payment_id} is {payment.status}"
-        if order.status is OrderStatus.CANCELLED and payment.status is not PaymentStatus.REFUNDED:
+        if order.status is OrderStatus.CANCELLED and payment.refunded_amount < payment.amount:
             yield f"is cancelled, and payment {payment.payment_id} is {payment.status}"
     if not captured and order.payment_status in _KNOWN_AS.values():
         yield f"is {order.payment_status}, and no payment is"

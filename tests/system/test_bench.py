@@ -1,0 +1,18 @@
+"""The bench measures something; how much is never asserted, since machines differ."""
+
+import msgspec
+
+from bench.figures import as_json, table
+from bench.measurements import Plan, measure
+
+
+def test_every_measurement_finds_a_number() -> None:
+    glance = Plan(rounds=1, starts=1, read_s=0.2, write_s=0.2, warm_up_s=0.1, connections=4)
+
+    figures = measure(glance, lambda _: None)
+
+    assert len(figures) == 6
+    assert all(figure.value > 0 for figure in figures)
+    told = msgspec.json.decode(as_json(figures))
+    assert [each["name"] for each in told["figures"]] == [figure.name for figure in figures]
+    assert len(table(figures).splitlines()) == 2 + len(figures)

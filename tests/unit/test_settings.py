@@ -1,0 +1,97 @@
+"""Settings: read once, checked, and a wrong one told in a sentence."""
+
+from pathlib import Path
+
+import pytest
+
+from mercato.runtime.settings import Settings, WrongSetting, describe, load, variable
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Nobody's .env but the test's is read."""
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_without_any_setting_the_defaults_hold() -> None:
+    assert load({}) == Settings()
+
+
+def test_an_option_wins_over_the_environment_which_wins_over_the_file(own_folder: Path) -> None:
+    (own_folder / ".env").write_text("MERCATO_PORT=9001\nMERCATO_HOST=10.0.0.1\nMERCATO_HOLD=60\n")
+    environ = {"MERCATO_PORT": "9002", "MERCATO_HOST": "10.0.0.2"}
+
+    read = load(environ, port=9003, host=None)
+
+    assert (read.port, read.host, read.hold) == (9003, "10.0.0.2", 60.0)
+    sources = {each.name: each.source for each in describe(environ, port=9003)}
+    assert sources["MERCATO_PORT"] == "option"
+    assert sources["MERCATO_HOST"] == "environment"
+    assert sources["MERCATO_HOLD"] == ".env"
+    assert sources["MERCATO_DATA"] == "default"
+
+
+def test_a_processs_own_default_yields_to_whatever_was_set(own_folder: Path) -> None:
+    assert load({}, {"port": 8081}).port == 8081
+    assert load({"MERCATO_PORT": "9002"}, {"port": 8081}).port == 9002
+    assert load({}, {"port": 8081}, port=9003).port == 9003
+    (own_folder / ".env").write_text("MERCATO_PORT=9001\n")
+    assert load({}, {"port": 8081}).port == 9001
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("MERCATO_PORT", "0"),
+        ("MERCATO_PORT", "65536"),
+        ("MERCATO_PORT", "eighty"),
+        ("MERCATO_PORT", ""),
+        ("MERCATO_DATA", ""),
+        ("MERCATO_HOLD", "0"),
+        ("MERCATO_HOLD", "-1"),
+        ("MERCATO_HOLD", "nan"),
+        ("MERCATO_HOLD", "inf"),
+        ("MERCATO_HOLD", "1e400"),
+        ("MERCATO_ONBOARDING", "closed"),
+        ("MERCATO_DEFAULT_TIER", "Basic"),
+        ("MERCATO_LOG_LEVEL", "loud"),
+        ("MERCATO_ACCESS_LOG", "perhaps"),
+    ],
+)
+def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: str) -> None:
+    with pytest.raises(WrongSetting) as refused:
+        load({name: value})
+
+    sentence = str(refused.value)
+    assert sentence.startswith(f"{name} is {value!r}, which is not acceptable: ")
+    assert sentence.endswith(".")
+
+
+@pytest.mark.parametrize("value, meant", [("0", False), ("false", False), ("1", True), ("true", True)])
+def test_a_switch_is_written_as_people_write_switches(value: str, meant: bool) -> None:  # noqa: FBT001  a parameter of the test
+    assert load({"MERCATO_ACCESS_LOG": value}).access_log is meant
+
+
+def test_a_misspelt_variable_is_refused_wherever_it_stands(own_folder: Path) -> None:
+    with pytest.raises(WrongSetting, match="MERCATO_PROT, in the environment, is not a setting"):
+        load({"MERCATO_PROT": "1"})
+
+    (own_folder / ".env").write_text("MERCATO_PROT=1\nOTHERS_PROT=1\n")
+    with pytest.raises(WrongSetting, match=r"MERCATO_PROT, in \.env, is not a setting"):
+        load({})
+
+
+def test_variables_of_others_are_no_business_of_ours(own_folder: Path) -> None:
+    (own_folder / ".env").write_text("OTHERS_PORT=x\n")
+
+    assert load({"PORT": "x", "PATH": "/bin"}) == Settings()
+
+
+def test_every_setting_is_described() -> None:
+    described = describe({"MERCATO_CORS_ORIGINS": "https://shop.example"})
+
+    assert [each.name for each in described] == [variable(name) for name in Settings.__struct_fields__]
+    assert [each.name for each in described if not each.description] == []
+    changed = [each for each in described if each.value != each.default]
+    assert [(each.name, each.value) for each in changed] == [("MERCATO_CORS_ORIGINS", "https://shop.example")]
