@@ -1,6 +1,7 @@
 """Claims in the database: one holder at a time, and never a second effect."""
 
 import asyncio
+import dataclasses
 from datetime import timedelta
 
 import pytest
@@ -125,3 +126,29 @@ async def test_old_claims_are_purged_and_newer_ones_kept(claims: SqlClaims, cloc
     assert await claims.purge(before=before, limit=1) == 1
     assert await claims.purge(before=before, limit=10) == 1
     assert await claims.purge(before=before, limit=10) == 0
+
+
+async def test_what_was_done_meanwhile_is_not_taken_over(
+    claims: SqlClaims, steps: Steps, clock: FakeClock
+) -> None:
+    await claims.open(CLAIM, b"h", now=clock(), lease_until=clock())
+    held = await claims.open(CLAIM, b"h", now=clock(), lease_until=clock())
+    assert held is not None
+    await effect(steps, CLAIM)
+    assert await claims.take_over(held, now=clock(), lease_until=clock() + LEASE) is None
+
+
+async def test_a_caller_frees_and_replaces_no_claim_but_the_one_it_knows(
+    claims: SqlClaims, clock: FakeClock
+) -> None:
+    await claims.open(CLAIM, b"h", now=clock(), lease_until=clock() + LEASE)
+    old = await claims.open(CLAIM, b"h", now=clock(), lease_until=clock() + LEASE)
+    assert old is not None
+    await claims.free(dataclasses.replace(CLAIM, object_id="object-2"))
+    assert await claims.open(CLAIM, b"h", now=clock(), lease_until=clock() + LEASE) == old
+
+    await claims.replace(old)
+    later = clock.forward(hours=1)
+    assert await claims.open(CLAIM, b"new", now=later, lease_until=later + LEASE) is None
+    await claims.replace(old)
+    assert await claims.open(CLAIM, b"h", now=later, lease_until=later + LEASE) is not None

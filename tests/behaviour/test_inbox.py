@@ -2,113 +2,20 @@
 
 import asyncio
 import random
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from datetime import timedelta
 
 import pytest
 
-from mercato.adapters.sql.database import StorageUnavailable, Tx
-from mercato.adapters.sql.inbox import SqlInbox
+from mercato.adapters.sql.database import StorageUnavailable
 from mercato.adapters.sql.steps import Steps
-from mercato.contracts.events import Event, Events
-from mercato.kernel.cause import ByEvent
-from mercato.kernel.errors import Unavailable
 from mercato.messaging import inbox as inbox_module
-from mercato.messaging.inbox import Backoff, Inbox, Parked, ParkedState
+from mercato.messaging.inbox import Parked, ParkedState
+from tests.behaviour.inbox_consumer import ATTEMPTS, BACKOFF, Consumer, consumer_on
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
-from tests.things import SOURCE, ThingChanged, ThingSeen, changed, encoded, event_id, key_of
-
-ATTEMPTS = 4
-BACKOFF = Backoff(first=timedelta(seconds=1), attempts=ATTEMPTS, gap=timedelta(seconds=10), gap_asks=3)
-
-
-@dataclass
-class Consumer:
-    """A service that notes each event's effect, and fails when told to."""
-
-    steps: Steps
-    clock: FakeClock
-    kept_by_sender: dict[str, list[bytes]] = field(default_factory=dict)
-    """By key, what the sender would send again."""
-    failing: set[str] = field(default_factory=set)
-    calls: Counter[str] = field(default_factory=Counter)
-    asked: list[tuple[str, int, int]] = field(default_factory=list)
-    sender_away: bool = False
-    took_effect: asyncio.Queue[str] = field(default_factory=asyncio.Queue)
-
-    def __post_init__(self) -> None:
-        self.store = SqlInbox(self.steps)
-        self.inbox = Inbox(
-            "consumer",
-            self.store,
-            {"thing.changed": self.handle},
-            resend=self.resend,
-            clock=self.clock,
-            backoff=BACKOFF,
-        )
-
-    async def handle(self, event: Event, by: ByEvent) -> None:
-        async def work(tx: Tx) -> tuple[None, Events]:
-            await tx.execute(
-                "INSERT INTO effects (thing, n) VALUES (?, ?)",
-                (event.subject, event.payload(ThingChanged).n),
-            )
-            self.calls[event.id] += 1
-            if event.id in self.failing:
-                raise LookupError("not yet")
-            return None, ()
-
-        await self.steps.run(by, work)
-        self.took_effect.put_nowait(event.id)
-
-    async def resend(self, source: str, key: str, after: int, before: int) -> int:
-        assert source == SOURCE
-        if self.sender_away:
-            raise Unavailable("The sender is away.")
-        self.asked.append((key, after, before))
-        return len(self.kept_by_sender.get(key, []))
-
-    async def effects(self, thing: str = "a") -> list[int]:
-        rows = await self.steps.db.fetch_all("SELECT n FROM effects WHERE thing = ? ORDER BY at", (thing,))
-        return [n for (n,) in rows]
-
-    async def parked(self) -> list[tuple[str, str]]:
-        rows = await self.steps.db.fetch_all(
-            "SELECT event_id, state FROM inbox_parked ORDER BY key, sequence"
-        )
-        return [(name, state) for name, state in rows]
-
-    async def take(self, *numbers: int, thing: str = "a") -> None:
-        await self.inbox.receive([encoded(changed(thing, n)) for n in numbers])
-
-    async def later(self, **span: float) -> None:
-        self.clock.forward(**span)
-        await self.inbox.sweep()
-
-    async def give_up_on(self, n: int) -> None:
-        """Let number `n` of thing a fail until it is a dead letter."""
-        self.failing.add(event_id("a", n))
-        for _ in range(ATTEMPTS - 1):
-            await self.later(hours=1)
-
-    async def only_dead_letter(self) -> Parked:
-        (dead,) = await self.store.dead_letters(10)
-        return dead
-
-
-async def consumer_on(steps: Steps, clock: FakeClock) -> Consumer:
-    async def table(tx: Tx) -> None:
-        await tx.execute(
-            "CREATE TABLE IF NOT EXISTS effects"
-            " (at INTEGER PRIMARY KEY, thing TEXT, n INTEGER, UNIQUE (thing, n))"
-        )
-
-    await steps.db.transact(table)
-    return Consumer(steps, clock)
+from tests.things import ThingSeen, changed, encoded, event_id, key_of
 
 
 @pytest.fixture
@@ -217,6 +124,7 @@ async def test_a_dead_letter_is_replayed_once(consumer: Consumer) -> None:
     assert not await consumer.store.replay(event_id("a", 1), consumer.clock())
     await asyncio.gather(*(consumer.inbox.sweep() for _ in range(20)))
     assert await consumer.effects() == [2, 1]
+    assert consumer.calls[event_id("a", 1)] == ATTEMPTS + 1
     assert await consumer.parked() == []
     await consumer.take(1, 2, 3)
     assert await consumer.effects() == [2, 1, 3]
@@ -356,11 +264,21 @@ async def running(consumer: Consumer) -> AsyncIterator[None]:
         await asyncio.gather(task, return_exceptions=True)
 
 
-async def test_the_inbox_tries_again_by_itself(consumer: Consumer, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_inbox_tries_again_by_itself_and_outlives_what_fails(
+    consumer: Consumer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(inbox_module, "SWEEP_S", 0.001)
     consumer.failing.add(event_id("a", 1))
     await consumer.take(1, 2)
     consumer.failing.clear()
     consumer.clock.forward(seconds=2)
+    due, failures = consumer.store.due, [StorageUnavailable("away"), ValueError("a defect")]
+
+    async def failing_first(*args: object) -> list[Parked]:
+        if failures:
+            raise failures.pop()
+        return await due(consumer.clock(), 10)
+
+    monkeypatch.setattr(consumer.store, "due", failing_first)
     async with running(consumer):
         assert [await consumer.took_effect.get() for _ in range(2)] == [event_id("a", 1), event_id("a", 2)]

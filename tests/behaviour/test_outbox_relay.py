@@ -1,9 +1,11 @@
 """Events leave with their change, in order, and until they are confirmed."""
 
 import asyncio
+import sqlite3
 from collections.abc import AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -181,6 +183,42 @@ async def test_what_was_not_confirmed_is_sent_after_a_restart(
         await relay.settled()
     assert wire.numbers == [1, 1, 2]
     assert await sequences(again, "a") == [1, 2]
+
+
+async def test_the_relay_is_woken_once_the_events_are_durable(steps: Steps, tmp_path: Path) -> None:
+    seen: list[int] = []
+
+    def look() -> None:
+        with closing(sqlite3.connect(tmp_path / "orders.db")) as other:
+            seen.extend(other.execute("SELECT count(*) FROM outbox").fetchone())
+
+    steps.on_events(look)
+    await commit(steps, changed("a", 1))
+    assert seen == [1]
+
+
+async def test_a_bus_that_hangs_or_confirms_nothing_is_asked_again_after_a_while(
+    steps: Steps, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(relay_module, "PUBLISH_DEADLINE_S", 0.01)
+    wire = Wire()
+    publish = wire.publish
+
+    async def first_hanging(messages: Sequence[Message]) -> Sequence[int]:
+        if not wire.batches:
+            wire.batches.append([])
+            await asyncio.Event().wait()
+        if len(wire.batches) == 1:
+            wire.batches.append([])
+            return []
+        return await publish(messages)
+
+    monkeypatch.setattr(wire, "publish", first_hanging)
+    await commit(steps, changed("a", 1))
+    async with relaying(steps, wire, clock) as relay:
+        await relay.settled()
+    assert wire.numbers == [1]
+    assert [record.message for record in caplog.records] == ["relay cannot go on"] * 2
 
 
 async def test_missed_events_are_sent_again_while_they_are_kept(

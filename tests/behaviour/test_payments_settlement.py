@@ -8,8 +8,10 @@ import pytest
 
 from mercato.adapters.sql.database import StorageUnavailable
 from mercato.contracts.payment_books import ChargeBook
-from mercato.kernel.ids import OrderId
+from mercato.kernel.ids import OrderId, PaymentId
+from mercato.kernel.tenancy import TenantId
 from mercato.messaging.inbox import AlreadyHandled
+from mercato.payments.domain import Payment
 from mercato.payments.ports import (
     Charged,
     ChargeRequest,
@@ -121,6 +123,28 @@ async def test_cancelling_and_processing_at_once_let_one_win(till: Till) -> None
         )
         assert sorted([cancelled.status, processed.status]) == [200, 409]
     await assert_books_agree(till)
+
+
+async def test_a_payment_cancelled_on_its_way_to_the_provider_is_not_charged(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = await till.open()
+    find = till.service.store.find
+    looks = 0
+
+    async def cancelled_after_the_last_look(tenant: TenantId, wanted: PaymentId) -> Payment | None:
+        nonlocal looks
+        found = await find(tenant, wanted)
+        looks += 1
+        if looks == 2:
+            monkeypatch.undo()
+            assert (await till.call("ann", "POST", f"/{payment_id}/cancel")).status == 200
+        return found
+
+    monkeypatch.setattr(till.service.store, "find", cancelled_after_the_last_look)
+    assert (await till.process(payment_id)).code == "INVALID_TRANSITION"
+    assert (await till.show(payment_id))["status"] == "cancelled"
+    assert await till.charges() == []
 
 
 async def test_too_much_under_way_is_refused_before_anything_happens(

@@ -10,11 +10,12 @@ from mercato.contracts.products import WantedLine
 from mercato.kernel.errors import Conflict, Unavailable
 from mercato.kernel.ids import OrderId, ProductId, UserId
 from mercato.kernel.tenancy import TenantId
+from mercato.products.domain import ReservationOver
 from mercato.products.service.orphans import Orphans
 from mercato.products.stores.ledger import Ledger
 from mercato.products.stores.sql_holds import SqlHolds
 from mercato.products.wiring import ProductsSettings
-from tests.behaviour.products_shop import ACME, TOKYO, Shop, new_order, open_shop
+from tests.behaviour.products_shop import ACME, TOKYO, Shop, changed, new_order, open_shop
 from tests.conftest import OpenDatabase
 
 
@@ -138,6 +139,17 @@ async def test_a_placement_tried_again_while_orders_is_asked_keeps_its_hold(shop
     await sweep(shop, desk)
     assert await shop.stock_of(product) == (5, 2)
     await shop.check_books()
+
+
+async def test_an_order_that_dies_while_it_is_asked_about_cannot_reserve_late(shop: Shop) -> None:
+    order, desk = new_order(), Desk()
+    product = await held_product(shop, order)
+    shop.clock.forward(hours=1)
+    desk.before_answering = lambda: shop.deliver(changed(order, OrderStatus.CANCELLED))
+    await sweep(shop, desk)
+    with pytest.raises(ReservationOver):
+        await shop.reserve([WantedLine(product, 2)], order=order)
+    assert await shop.stock_of(product) == (5, 0)
 
 
 async def test_each_store_is_asked_about_apart_and_in_bounded_batches(shop: Shop) -> None:

@@ -249,6 +249,9 @@ async def test_closing_carries_out_what_waits_and_refuses_what_comes_later(
     assert saved(path) == list(range(1, 200))
     with pytest.raises(StorageUnavailable):
         await db.transact(put(200))
+    for read in (db.fetch_one, db.fetch_all, db.search):
+        with pytest.raises(StorageUnavailable):
+            await read("SELECT n FROM rows")
     await db.close()
 
 

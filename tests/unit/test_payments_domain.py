@@ -121,6 +121,13 @@ def test_the_same_refund_again_changes_nothing() -> None:
     assert asked.request_refund(400, None, refund_id="r", at=AT) == (asked, ())
 
 
+def test_a_refund_is_settled_once_whatever_is_told_later() -> None:
+    asked, _ = paid().request_refund(400, None, refund_id="r", at=AT)
+    for settled, _ in (asked.refund_succeeded("r", at=AT), asked.refund_failed("r", "no", at=AT)):
+        assert settled.refund_succeeded("r", at=AT) == (settled, ())
+        assert settled.refund_failed("r", "no", at=AT) == (settled, ())
+
+
 def test_what_the_provider_refuses_can_be_refunded_anew() -> None:
     asked, _ = paid().request_refund(None, None, refund_id="r1", at=AT)
     with pytest.raises(RefundTooLarge):

@@ -20,7 +20,6 @@ import msgspec
 from mercato.contracts.events import Event
 from mercato.kernel.cause import ByEvent
 from mercato.kernel.clock import Clock
-from mercato.kernel.errors import Unavailable
 from mercato.kernel.ids import uuid7
 from mercato.messaging.bus import decode
 
@@ -98,7 +97,7 @@ class InboxStore(Protocol):
         ...
 
     async def skip_to(self, key: str, sequence: int) -> None:
-        """Accept that the events of `key` before `sequence` will never come."""
+        """Accept that the events of `key` before `sequence` will never come, unless one is parked."""
         ...
 
     async def dead_letters(self, limit: int) -> list[Parked]:
@@ -182,8 +181,8 @@ class Inbox:
         while True:
             try:
                 await self.sweep()
-            except Unavailable as error:
-                log.warning("inbox cannot be read", extra={"consumer": self._consumer, "cause": repr(error)})
+            except Exception:
+                log.exception("parked events cannot be tried now", extra={"consumer": self._consumer})
             await asyncio.sleep(SWEEP_S)
 
     async def sweep(self) -> None:
@@ -228,20 +227,27 @@ class Inbox:
         except AlreadyHandled:
             return True
         except OutOfTurn as turn:
-            await self._wait_for_turn(event, body, parked, turn)
-            return False
+            return await self._wait_for_turn(event, body, parked, turn.expected)
         except Exception as error:  # noqa: BLE001  whatever fails is parked with its reason
+            expected = await self._store.position(by.key) + 1
+            if expected < by.sequence and not by.replay:
+                # It failed before its step could say so. Giving it up would skip those before it.
+                return await self._wait_for_turn(event, body, parked, expected)
             return await self._park_failure(event, body, parked, error)
         return True
 
-    async def _wait_for_turn(self, event: Event, body: bytes, parked: Parked | None, turn: OutOfTurn) -> None:
+    async def _wait_for_turn(self, event: Event, body: bytes, parked: Parked | None, expected: int) -> bool:
+        """Park an event until its turn; handle it if that came while it was being parked."""
         if parked is not None:
-            return
+            return False
         self._parked_keys.add(event.partitionkey)
         now = self._clock()
-        reason = f"waits for number {turn.expected} of its key"
+        reason = f"waits for number {expected} of its key"
         row = _row(event, body, ParkedState.WAITING, 0, reason, now + self._backoff.gap, now)
         await self._store.park(row)
+        if await self._store.position(row.key) + 1 < row.sequence:
+            return False
+        return await self._try(event, body, row)
 
     async def _park_failure(self, event: Event, body: bytes, parked: Parked | None, error: Exception) -> bool:
         """Park a failed event or, after the last attempt, bury it; say whether it is buried."""
@@ -270,16 +276,21 @@ class Inbox:
         if await self._try(event, parked.body, parked):
             await self._go_on(parked.key)
             return
+        handled = await self._store.position(parked.key)
+        if handled + 1 >= parked.sequence:
+            # There is no gap any more: it has failed in its turn.
+            return
         first = await self._store.next_of(parked.key)
         if first is not None and first.event_id != parked.event_id:
             # An earlier one is parked too: it will come to the gap's end first.
             await self._put_off(parked, parked.attempts)
             return
-        handled = await self._store.position(parked.key)
         try:
             still_there = await self._resend(event.source, parked.key, handled, parked.sequence)
-        except Unavailable:
+        except Exception as error:  # noqa: BLE001  a sender is asked in its own library's words
             # Only this sender is away: it is asked again, and nobody else waits for it.
+            away = {"consumer": self._consumer, "source": event.source, "cause": repr(error)}
+            log.warning("sender cannot be asked for missed events", extra=away)
             await self._put_off(parked, parked.attempts)
             return
         if still_there == 0 or parked.attempts + 1 >= self._backoff.gap_asks:

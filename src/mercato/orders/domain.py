@@ -85,6 +85,13 @@ PAYMENT_MEANS: dict[PaymentStatus, OrderPaymentStatus] = {
 if set(PAYMENT_MEANS) != set(PaymentStatus):
     raise TypeError(f"no meaning for {set(PaymentStatus) - set(PAYMENT_MEANS)}")
 
+MONEY_MOVED = (
+    OrderPaymentStatus.PAID,
+    OrderPaymentStatus.PARTIALLY_REFUNDED,
+    OrderPaymentStatus.REFUNDED,
+)
+"""Once paid, an order gets no other payment: it can only go on from one of these to the next."""
+
 
 class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
     """One thing that happened to an order: `event` is what, `by` who, `note` why."""
@@ -177,10 +184,12 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """Take note of what its payment has come to. A success confirms a pending order.
 
         A success that finds the order cancelled changes nothing but what is known: payments
-        gives the money back.
+        gives the money back. What is told late, as a replayed dead letter is, takes nothing back.
         """
-        known = PAYMENT_MEANS[status]
-        if known is self.payment_status:
+        known, before = PAYMENT_MEANS[status], self.payment_status
+        if known is before:
+            return self, ()
+        if before in MONEY_MOVED and known not in MONEY_MOVED[MONEY_MOVED.index(before) :]:
             return self, ()
         noted = self._after(event, by=PAYMENTS, at=at, note=note)
         noted = msgspec.structs.replace(noted, payment_status=known)

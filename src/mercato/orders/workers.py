@@ -5,7 +5,6 @@ import logging
 
 from mercato.adapters.service import Worker
 from mercato.kernel.clock import Clock
-from mercato.kernel.errors import MercatoError
 from mercato.orders.service import Orders
 
 log = logging.getLogger(__name__)
@@ -21,8 +20,8 @@ def expiry(orders: Orders, clock: Clock) -> Worker:
         while True:
             try:
                 expired = await orders.expire(clock(), _BATCH)
-            except MercatoError as error:
-                log.warning("expiry cannot go on", extra={"cause": repr(error)})
+            except Exception:
+                log.exception("expiry cannot go on")
                 expired = 0
             if expired < _BATCH:
                 await asyncio.sleep(SWEEP_S)

@@ -82,10 +82,16 @@ class SqlInbox:
         return {state: found.get(state, 0) for state in ParkedState}
 
     async def skip_to(self, key: str, sequence: int) -> None:
-        """Make `sequence` the next in turn."""
+        """Make `sequence` the next in turn, unless an earlier one has come after all."""
 
         async def step(tx: Tx) -> None:
-            await _advance(tx, key, sequence - 1)
+            earlier = await tx.fetch_one(
+                "SELECT 1 FROM inbox_parked WHERE key = ? AND sequence < ?"
+                " AND state IN ('failed', 'waiting') LIMIT 1",
+                (key, sequence),
+            )
+            if earlier is None:
+                await _advance(tx, key, sequence - 1)
 
         await self._db.transact(step)
 
@@ -132,8 +138,14 @@ class SqlInbox:
 
 async def _handled(tx: Tx, parked: Parked) -> bool:
     """Say whether the event has had its turn in the meantime: a second delivery may run beside."""
-    if parked.state in (ParkedState.DEAD, ParkedState.REPLAY):
+    if parked.state is ParkedState.DEAD:
         return False
+    if parked.state is ParkedState.REPLAY:
+        # Its turn is past: its row, deleted with its effect, says that it is still to come.
+        row = await tx.fetch_one(
+            "SELECT 1 FROM inbox_parked WHERE event_id = ? AND state = 'replay'", (parked.event_id,)
+        )
+        return row is None
     row = await tx.fetch_one("SELECT sequence FROM inbox_positions WHERE key = ?", (parked.key,))
     return row is not None and row[0] >= parked.sequence
 

@@ -49,6 +49,7 @@ class SqliteDatabase:
         self._reader = connect(path, writer=False)
         self._searcher = connect(path, writer=False)
         self._search_thread = ThreadPoolExecutor(1, thread_name_prefix=f"search-{path.stem}")
+        self._closed = False
 
     async def transact(self, step: Step[T]) -> T:
         """Run `step` with others that wait, in one group; see Database.transact."""
@@ -61,6 +62,7 @@ class SqliteDatabase:
 
     async def fetch_all(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Return committed rows, read in the loop."""
+        self._refuse_if_closed()
         try:
             return self._reader.execute(sql, params).fetchall()
         except sqlite3.OperationalError as error:
@@ -68,6 +70,7 @@ class SqliteDatabase:
 
     async def search(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Return committed rows, read in the reader thread within a deadline."""
+        self._refuse_if_closed()
         loop = asyncio.get_running_loop()
         query = loop.run_in_executor(self._search_thread, self._search, sql, params)
         try:
@@ -86,6 +89,11 @@ class SqliteDatabase:
     async def close(self) -> None:
         """Finish the steps under way and close every connection. Idempotent."""
         await self._writer.close()
+        self._closed = True
         self._search_thread.shutdown(wait=True)
         self._searcher.close()
         self._reader.close()
+
+    def _refuse_if_closed(self) -> None:
+        if self._closed:
+            raise StorageUnavailable("The database is closed.")

@@ -107,8 +107,8 @@ class GroupWriter:
         self._waiting.append(_Job(step, future))
         if self._task is None:
             self._task = asyncio.create_task(self._drain(), name=f"writer-{self._name}")
-        # Whoever asked may go away; the step is carried out all the same.
-        return await asyncio.shield(future)
+        # Whoever asked may go away and cancel the future; the step is carried out all the same.
+        return await future
 
     async def close(self) -> None:
         """Carry out what waits, then close. Idempotent."""
