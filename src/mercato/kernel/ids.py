@@ -1,6 +1,7 @@
 """Identifiers: UUID version 7 in canonical text form (RFC 9562, section 5.7)."""
 
 import os
+import random
 import re
 import time
 from typing import NewType
@@ -15,6 +16,11 @@ _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
 _VERSION = 0x7 << 76
 _VARIANT = 0x2 << 62
 _RAND_BITS = 74
+# Ids name things and guard nothing, so a generator seeded by the system is enough, and it costs
+# a tenth of asking the system. A forked process must not repeat its parent's ids.
+_random = random.Random()  # noqa: S311
+os.register_at_fork(after_in_child=_random.seed)
+
 _last_ms = 0
 _last_rand = 0
 
@@ -30,12 +36,12 @@ def uuid7() -> str:
     if now > _last_ms:
         _last_ms = now
         # The top bit is left free so that counting up cannot overflow.
-        _last_rand = int.from_bytes(os.urandom(10), "big") >> (81 - _RAND_BITS)
+        _last_rand = _random.getrandbits(_RAND_BITS - 1)
     else:
-        _last_rand += 1 + int.from_bytes(os.urandom(4), "big")
+        _last_rand += 1 + _random.getrandbits(32)
         if _last_rand >> _RAND_BITS:
             _last_ms += 1
-            _last_rand = int.from_bytes(os.urandom(10), "big") >> (81 - _RAND_BITS)
+            _last_rand = _random.getrandbits(_RAND_BITS - 1)
     rand_a, rand_b = _last_rand >> 62, _last_rand & ((1 << 62) - 1)
     value = (_last_ms << 80) | _VERSION | (rand_a << 64) | _VARIANT | rand_b
     text = f"{value:032x}"

@@ -76,6 +76,10 @@ class InboxStore(Protocol):
         """Take note of an event that has no effect here. Raises AlreadyHandled, OutOfTurn."""
         ...
 
+    async def settle_all(self, events: Sequence[ByEvent]) -> list[ByEvent]:
+        """Take note of those that are in turn, in one step; return the others."""
+        ...
+
     async def position(self, key: str) -> int:
         """Return the number of the last handled event of `key`, 0 before the first."""
         ...
@@ -171,7 +175,10 @@ class Inbox:
                 await self._bury_bytes(body, str(error))
                 continue
             by_key[event.partitionkey].append((event, body))
-        turns = (self._take_in_turn(key, events) for key, events in by_key.items())
+        without_effect = [key for key, events in by_key.items() if self._has_no_effect(key, events)]
+        turns = [self._take_in_turn(key, by_key.pop(key)) for key in by_key.keys() - without_effect]
+        if without_effect:
+            turns.append(self._settle(by_key))
         for outcome in await asyncio.gather(*turns, return_exceptions=True):
             if outcome is not None:
                 raise outcome
@@ -194,6 +201,16 @@ class Inbox:
                 await self._try(decode(parked.body), parked.body, parked)
                 await self._go_on(parked.key)
 
+    def _has_no_effect(self, key: str, events: list[tuple[Event, bytes]]) -> bool:
+        return key not in self._parked_keys and not any(event.type in self._handlers for event, _ in events)
+
+    async def _settle(self, by_key: Mapping[str, list[tuple[Event, bytes]]]) -> None:
+        """Take note, in one step, of events that have no effect here; those out of turn wait."""
+        events = {event.id: (event, body) for each in by_key.values() for event, body in each}
+        for by in await self._store.settle_all([_cause(event) for event, _ in events.values()]):
+            event, body = events[by.event_id]
+            await self._take_in_turn(by.key, [(event, body)])
+
     async def _take_in_turn(self, key: str, events: list[tuple[Event, bytes]]) -> None:
         for event, body in events:
             await self._try(event, body, None)
@@ -211,13 +228,7 @@ class Inbox:
 
     async def _try(self, event: Event, body: bytes, parked: Parked | None) -> bool:
         """Handle one event, or park it; say whether it is out of the way."""
-        by = ByEvent(
-            event_id=event.id,
-            key=event.partitionkey,
-            sequence=int(event.sequence),
-            actor=f"event:{event.type}",
-            replay=parked is not None and parked.state is ParkedState.REPLAY,
-        )
+        by = _cause(event, replay=parked is not None and parked.state is ParkedState.REPLAY)
         try:
             handler = self._handlers.get(event.type)
             if handler is not None:
@@ -324,6 +335,10 @@ class Inbox:
                 first_seen_at=now,
             )
         )
+
+
+def _cause(event: Event, *, replay: bool = False) -> ByEvent:
+    return ByEvent(event.id, event.partitionkey, int(event.sequence), f"event:{event.type}", replay)
 
 
 def _row(  # noqa: PLR0913, PLR0917  one argument per column

@@ -1,5 +1,6 @@
 """A consumer's inbox in its database."""
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
@@ -25,6 +26,10 @@ class SqlInbox:
     async def settle(self, by: ByEvent) -> None:
         """Take note of an event that has no effect here."""
         await self._steps.settle(by)
+
+    async def settle_all(self, events: Sequence[ByEvent]) -> list[ByEvent]:
+        """Take note of those that are in turn, in one step; return the others."""
+        return await self._steps.settle_all(events)
 
     async def position(self, key: str) -> int:
         """Return the number of the last handled event of `key`."""

@@ -3,7 +3,7 @@
 There is no other way to publish an event, so none can be lost or without a change.
 """
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -81,6 +81,21 @@ class Steps:
             return None, ()
 
         await self.run(by, nothing)
+
+    async def settle_all(self, events: Sequence[ByEvent]) -> list[ByEvent]:
+        """Take note of those events that are in turn; return the others. All have no effect here."""
+
+        async def step(tx: Tx) -> list[ByEvent]:
+            others = []
+            for by in events:
+                try:
+                    await _take_turn(tx, by)
+                except (AlreadyHandled, OutOfTurn):
+                    # Whose turn it is not has changed nothing.
+                    others.append(by)
+            return others
+
+        return await self.db.transact(step)
 
     async def _append(self, tx: Tx, payload: Payload) -> None:
         key = ordering_key(payload)
