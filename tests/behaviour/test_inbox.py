@@ -186,9 +186,12 @@ async def test_a_gap_that_the_sender_promises_and_never_fills_is_accepted_in_the
 ) -> None:
     consumer.kept_by_sender[key_of("a")] = [encoded(changed("a", 1))]
     await consumer.take(2)
-    for _ in range(BACKOFF.gap_asks):
+    for asked in range(BACKOFF.gap_asks):
         assert await consumer.effects() == []
-        await consumer.later(seconds=11)
+        # The sender is asked after twice as long each time, and not before.
+        await consumer.later(seconds=BACKOFF.gap_delay(asked).total_seconds() - 1)
+        assert await consumer.effects() == []
+        await consumer.later(seconds=2)
     assert await consumer.effects() == [2]
 
 

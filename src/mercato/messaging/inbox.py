@@ -8,6 +8,7 @@ asked to send again.
 
 import asyncio
 import enum
+import hashlib
 import logging
 import random
 from collections import defaultdict
@@ -20,7 +21,6 @@ import msgspec
 from mercato.contracts.events import Event
 from mercato.kernel.cause import ByEvent
 from mercato.kernel.clock import Clock
-from mercato.kernel.ids import uuid7
 from mercato.messaging.bus import decode
 
 log = logging.getLogger(__name__)
@@ -129,13 +129,18 @@ class Backoff(msgspec.Struct, frozen=True):
     most: timedelta = timedelta(minutes=5)
     attempts: int = 8
     gap: timedelta = timedelta(seconds=5)
-    """How long a gap waits before the sender is asked, each time."""
-    gap_asks: int = 5
+    """How long a gap waits before the sender is asked; after each time twice as long."""
+    gap_asks: int = 24
+    """How often a sender that still has the events is asked: with these delays, over an hour."""
 
     def delay(self, attempts: int) -> timedelta:
         """Return how long to wait after that many failures."""
         full = min(self.first * self.factor ** (attempts - 1), self.most)
         return full * random.uniform(0.8, 1.2)  # noqa: S311  spreads load, guards nothing
+
+    def gap_delay(self, asked: int) -> timedelta:
+        """Return how long a gap waits after its sender was asked that often."""
+        return min(self.gap * 2.0**asked, self.most)
 
 
 SWEEP_S = 0.2
@@ -294,7 +299,7 @@ class Inbox:
         first = await self._store.next_of(parked.key)
         if first is not None and first.event_id != parked.event_id:
             # An earlier one is parked too: it will come to the gap's end first.
-            await self._put_off(parked, parked.attempts)
+            await self._put_off(parked)
             return
         try:
             still_there = await self._resend(event.source, parked.key, handled, parked.sequence)
@@ -302,7 +307,7 @@ class Inbox:
             # Only this sender is away: it is asked again, and nobody else waits for it.
             away = {"consumer": self._consumer, "source": event.source, "cause": repr(error)}
             log.warning("sender cannot be asked for missed events", extra=away)
-            await self._put_off(parked, parked.attempts)
+            await self._put_off(parked)
             return
         if still_there == 0 or parked.attempts + 1 >= self._backoff.gap_asks:
             details = {"consumer": self._consumer, "key": parked.key, "sequence": parked.sequence}
@@ -310,11 +315,11 @@ class Inbox:
             await self._store.skip_to(parked.key, parked.sequence)
             await self._go_on(parked.key)
             return
-        await self._put_off(parked, parked.attempts + 1)
+        await self._put_off(msgspec.structs.replace(parked, attempts=parked.attempts + 1))
 
-    async def _put_off(self, parked: Parked, attempts: int) -> None:
-        later = self._clock() + self._backoff.gap
-        await self._store.park(msgspec.structs.replace(parked, attempts=attempts, next_try_at=later))
+    async def _put_off(self, parked: Parked) -> None:
+        later = self._clock() + self._backoff.gap_delay(parked.attempts)
+        await self._store.park(msgspec.structs.replace(parked, next_try_at=later))
 
     async def _bury_bytes(self, body: bytes, reason: str) -> None:
         """Bytes that are no event can never be handled."""
@@ -322,7 +327,8 @@ class Inbox:
         log.error("undecodable event", extra={"consumer": self._consumer, "cause": reason})
         await self._store.park(
             Parked(
-                event_id=uuid7(),
+                # The same bytes once more are the same dead letter.
+                event_id=hashlib.sha256(body).hexdigest()[:32],
                 tenant_id="",
                 type="",
                 key="",

@@ -93,9 +93,7 @@ class Orders:
                     by=who.user_id,
                     at=at,
                 )
-            priced = msgspec.structs.replace(
-                placed, lines=held.lines, currency=held.currency, hold_until=held.expires_at
-            )
+            priced = msgspec.structs.replace(placed, lines=held.lines, currency=held.currency)
         except (Unavailable, TimeoutError):
             lines, currency = await self._price_by_memory(who.tenant, wanted)
             priced = msgspec.structs.replace(
