@@ -89,9 +89,8 @@ async def test_after_a_crash_behind_the_reservation_the_retry_places_the_same_or
     assert (answer.status, answer.json["data"]["id"]) == (201, claim.object_id)
     assert (await desk.orders(), len(desk.stock.held)) == (1, 1)
     order = await desk.order(OrderId(claim.object_id))
-    assert order.hold_until == desk.clock() + timedelta(seconds=HOLD_S), (
-        "whoever comes back late still has the whole time to pay"
-    )
+    # Whoever comes back late still has the whole time to pay.
+    assert order.hold_until == desk.clock() + timedelta(seconds=HOLD_S)
 
 
 async def test_one_id_is_one_order_however_often_it_is_placed(desk: Desk) -> None:
