@@ -104,12 +104,12 @@ def item_routes() -> Routes:
         if item_id == "none":
             raise NotFound("There is no such item.")
         view = ItemView(item_id, call.tenant, Decimal("19.90"), call.principal.user_id)
-        return Reply(view, headers=((b"etag", b'"1"'),))
+        return Reply(view, headers=(("etag", '"1"'),))
 
     @routes.get("/{item_id}/cached", allow=PUBLIC)
     async def show_cached_item(call: Call, item_id: str) -> Encoded[ItemView]:
         """Show an item as it is kept."""
-        return Encoded(b'{"id":"kept"}', headers=((b"x-cache", b"HIT"),))
+        return Encoded(b'{"id":"kept"}', headers=(("x-cache", "HIT"),))
 
     @routes.delete("/{item_id}", allow=OPERATOR)
     async def delete_item(call: Call, item_id: str) -> None:
@@ -144,6 +144,7 @@ class Shop:
     """The application, and what it wrote."""
 
     app: AsgiApp
+    shell: Shell
     clock: FakeClock
     metrics: RequestMetrics
     log: list[bytes] = field(default_factory=list)
@@ -174,4 +175,4 @@ def open_shop(
         hash_secret=HASH_SECRET,
         deadline_s=deadline_s,
     )
-    return Shop(AsgiApp(shell), clock, metrics, log)
+    return Shop(AsgiApp(shell), shell, clock, metrics, log)

@@ -113,7 +113,7 @@ class Shop:
         response = await self.shell.handle(
             Request(method, f"/api/v1/products{path}", query, sent, "127.0.0.1", False, read_body)  # noqa: FBT003
         )
-        told = {name.decode(): value.decode() for name, value in response.headers}
+        told = dict(response.headers)
         return Answer(response.status, told, msgspec.json.decode(response.body))
 
     async def add(

@@ -20,6 +20,7 @@ from mercato.runtime.app import application
 from mercato.runtime.embedded import Embedded
 from mercato.runtime.reconcile.report import reconcile
 from mercato.runtime.settings import Settings
+from mercato.web.asgi import AsgiApp
 from tests.asgi_client import Answer, Client
 
 SHOPPERS, PURCHASES = 8, 6
@@ -69,8 +70,10 @@ class Town:
         self.platform = Embedded(self.settings, clock=self.weather.clock)
         process = self.platform.process
         await process.start()
-        app, _ = application(process, self.settings, lambda _: None, CollectorRegistry(), self.weather.clock)
-        self.client = Client(app)
+        shell, _ = application(
+            process, self.settings, lambda _: None, CollectorRegistry(), self.weather.clock
+        )
+        self.client = Client(AsgiApp(shell))
         for parts in process.composition.services.values():
             self.weather.over(parts.steps.db, self.monkeypatch)
         self.weather.over(self.platform.payments.sandbox._db, self.monkeypatch)

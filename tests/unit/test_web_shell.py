@@ -233,7 +233,7 @@ async def test_metrics_are_by_route_and_never_by_id(send: Client, shop: Shop) ->
 async def test_draining_waits_for_the_requests_in_flight(send: Client, shop: Shop) -> None:
     hanging = asyncio.create_task(send("GET", "/faults/hang"))
     await asyncio.sleep(0)
-    assert shop.app.in_flight == 1
-    await shop.app.drained()
+    assert len(shop.shell.under_way) == 1
+    await shop.shell.under_way.drained()
     assert hanging.done() or (await hanging).status == 503
-    assert shop.app.in_flight == 0
+    assert len(shop.shell.under_way) == 0

@@ -28,8 +28,8 @@ from mercato.web.envelope import Encoded, Page, encode
 from mercato.web.idempotency import Claims
 from mercato.web.paging import ListQuery, page_meta, window
 
-_HIT = ((b"x-cache", b"HIT"),)
-_MISS = ((b"x-cache", b"MISS"),)
+_HIT = (("x-cache", "HIT"),)
+_MISS = (("x-cache", "MISS"),)
 
 _Quantity = Annotated[int, msgspec.Meta(ge=0, le=MAX_QUANTITY)]
 _Name = Annotated[

@@ -14,7 +14,6 @@ from mercato.runtime.settings import Settings
 from mercato.web import health as health_web
 from mercato.web import openapi
 from mercato.web.access_log import AccessLog, Write
-from mercato.web.asgi import AsgiApp
 from mercato.web.call import Call
 from mercato.web.cors import Cors
 from mercato.web.endpoint import PUBLIC, Endpoint, Routes
@@ -27,8 +26,8 @@ from mercato.web.shell import Shell
 
 def application(
     process: Process, settings: Settings, write: Write, registry: CollectorRegistry, clock: Clock = utc_now
-) -> tuple[AsgiApp, Health]:
-    """Return the ASGI application, and the health that its life is told to."""
+) -> tuple[Shell, Health]:
+    """Return the shell over every endpoint, and the health that its life is told to."""
     metrics = RequestMetrics(registry)
     composition = process.composition
     health = Health(composition.name, __version__, _checks(process))
@@ -47,9 +46,8 @@ def application(
         hash_secret=composition.hash_secret,
         deadline_s=settings.request_deadline,
     )
-    app = AsgiApp(shell)
-    metrics.watch_in_flight(lambda: app.in_flight)
-    return app, health
+    metrics.watch_in_flight(lambda: len(shell.under_way))
+    return shell, health
 
 
 def _operations(metrics: RequestMetrics, queues: QueueMetrics, documented: list[Endpoint]) -> Routes:

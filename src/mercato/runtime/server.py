@@ -19,14 +19,13 @@ from mercato.runtime.folder import FolderLock
 from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings
 from mercato.web.access_log import Write
-from mercato.web.asgi import AsgiApp
 from mercato.web.health import Health, Phase
+from mercato.web.rsgi import RsgiApp
+from mercato.web.shell import Shell
 
 log = logging.getLogger(__name__)
 
 HEADER_DEADLINE_MS = 10_000
-# A commit's thread must not wait long for the interpreter once its sync is done.
-_SWITCH_INTERVAL_S = 0.0005
 
 Build = Callable[[], Process]
 """Builds the process to serve; called in the event loop, with the data folder locked."""
@@ -43,7 +42,6 @@ def run(settings: Settings, services: Iterable[str], build: Build, on_ready: Rea
     """Serve these services until SIGTERM or SIGINT. Raises PortInUse, FolderInUse."""
     registry = CollectorRegistry()
     write = logs.set_up(settings, registry)
-    sys.setswitchinterval(_SWITCH_INTERVAL_S)
     check_port(settings.host, settings.port)
     lock = FolderLock(settings.folder, services)
     try:
@@ -73,10 +71,10 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop_or_exit, stopping, number)
     process = build()
-    app, health = application(process, settings, write, registry)
+    shell, health = application(process, settings, write, registry)
     try:
         await process.start()
-        server = _server(app, settings)
+        server = _server(shell, settings)
         serving = asyncio.create_task(server.serve(), name="http")
         await _listening(settings, serving)
         health.phase = Phase.SERVING
@@ -84,7 +82,7 @@ async def _serve(
         await asyncio.wait(
             [serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED
         )
-        await _drain(app, health, server, serving, settings.drain_deadline)
+        await _drain(shell, health, server, serving, settings.drain_deadline)
     finally:
         await process.stop()
     log.info("stopped")
@@ -97,12 +95,12 @@ def _stop_or_exit(stopping: asyncio.Event, number: int) -> None:
     stopping.set()
 
 
-def _server(app: AsgiApp, settings: Settings) -> Server:
+def _server(shell: Shell, settings: Settings) -> Server:
     return Server(
-        app,
+        RsgiApp(shell),
         address=settings.host,
         port=settings.port,
-        interface=Interfaces.ASGINL,
+        interface=Interfaces.RSGI,
         http=HTTPModes.http1,
         websockets=False,
         backlog=1024,
@@ -126,15 +124,15 @@ async def _listening(settings: Settings, serving: "asyncio.Task[None]") -> None:
 
 
 async def _drain(
-    app: AsgiApp, health: Health, server: Server, serving: "asyncio.Task[None]", deadline_s: float
+    shell: Shell, health: Health, server: Server, serving: "asyncio.Task[None]", deadline_s: float
 ) -> None:
     """Stop accepting, and let the requests under way finish."""
     health.phase = Phase.DRAINING
-    log.info("draining", extra={"in_flight": app.in_flight})
+    log.info("draining", extra={"in_flight": len(shell.under_way)})
     server.stop()  # type: ignore[no-untyped-call]  # it ships without annotations
     try:
         async with asyncio.timeout(deadline_s):
             await serving
-            await app.drained()
+            await shell.under_way.drained()
     except TimeoutError:
-        log.warning("requests were cut off", extra={"in_flight": app.in_flight})
+        log.warning("requests were cut off", extra={"in_flight": len(shell.under_way)})

@@ -42,8 +42,8 @@ T = TypeVar("T")
 Onboarding = Literal["open", "operator"]
 """Who may open a store: anybody, or operators only."""
 
-_NO_STORE: Header = (b"cache-control", b"no-store")
-_CACHEABLE: Header = (b"cache-control", b"public, max-age=300")
+_NO_STORE: Header = ("cache-control", "no-store")
+_CACHEABLE: Header = ("cache-control", "public, max-age=300")
 
 
 class Register(Body, NewUser, frozen=True):

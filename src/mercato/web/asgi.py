@@ -1,11 +1,10 @@
 """The ASGI skin: carries requests from a server to the shell and answers back (ASGI 3.0)."""
 
-import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from mercato.kernel.errors import BadRequest
-from mercato.web.errors import PayloadTooLarge
+from mercato.web.body import collect
 from mercato.web.http import Request
 from mercato.web.shell import Shell
 
@@ -14,41 +13,22 @@ Message = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
 
-BODY_DEADLINE_S = 20.0
-
 
 class AsgiApp:
     """An ASGI application around a Shell."""
 
     def __init__(self, shell: Shell) -> None:
         self._shell = shell
-        self.in_flight = 0
-        self._idle = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one HTTP request; other kinds of connection are not served."""
         if scope["type"] != "http":
             raise RuntimeError(f"cannot serve {scope['type']} connections")
-        self.in_flight += 1
-        try:
-            await self._answer(scope, receive, send)
-        finally:
-            self.in_flight -= 1
-            if not self.in_flight:
-                self._idle.set()
-
-    async def drained(self) -> None:
-        """Wait until no request is in flight."""
-        while self.in_flight:
-            self._idle.clear()
-            await self._idle.wait()
-
-    async def _answer(self, scope: Scope, receive: Receive, send: Send) -> None:
         request = _request(scope, receive)
         response = await self._shell.handle(request)
-        headers = response.headers
+        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
         if response.status != 204:
-            headers.append((b"content-type", response.content_type))
+            headers.append((b"content-type", response.content_type.encode("latin-1")))
             headers.append((b"content-length", b"%d" % len(response.body)))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
         body = b"" if request.method == "HEAD" else response.body
@@ -65,7 +45,7 @@ def _request(scope: Scope, receive: Receive) -> Request:
     client = scope.get("client")
 
     async def read_body(limit: int) -> bytes:
-        return await _read_body(headers, receive, limit)
+        return await collect(headers, _chunks(receive), limit)
 
     return Request(
         method=scope["method"],
@@ -79,26 +59,11 @@ def _request(scope: Scope, receive: Receive) -> Request:
     )
 
 
-async def _read_body(headers: dict[str, str], receive: Receive, limit: int) -> bytes:
-    """Read a body of at most `limit` bytes within a deadline for all of it."""
-    too_large = PayloadTooLarge(f"The body must not exceed {limit} bytes.")
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
-    chunks: list[bytes] = []
-    size = 0
-    try:
-        async with asyncio.timeout(BODY_DEADLINE_S):
-            while True:
-                message = await receive()
-                if message["type"] == "http.disconnect":
-                    raise BadRequest("The body ended early.")
-                chunk = message.get("body", b"")
-                size += len(chunk)
-                if size > limit:
-                    raise too_large
-                chunks.append(chunk)
-                if not message.get("more_body", False):
-                    return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-    except TimeoutError:
-        raise BadRequest("The body did not arrive in time.") from None
+async def _chunks(receive: Receive) -> AsyncIterator[bytes]:
+    while True:
+        message = await receive()
+        if message["type"] == "http.disconnect":
+            raise BadRequest("The body ended early.")
+        yield message.get("body", b"")
+        if not message.get("more_body", False):
+            return

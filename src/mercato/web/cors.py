@@ -2,10 +2,10 @@
 
 from mercato.web.http import Header, Request
 
-_METHODS = b"GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
-_HEADERS = b"Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, X-Tenant-Id"
-_EXPOSED = b"ETag, Idempotent-Replayed, Link, Retry-After, X-Cache, X-Request-Id"
-_MAX_AGE = b"600"
+_METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
+_HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, X-Tenant-Id"
+_EXPOSED = "ETag, Idempotent-Replayed, Link, Retry-After, X-Cache, X-Request-Id"
+_MAX_AGE = "600"
 
 
 class Cors:
@@ -22,9 +22,9 @@ class Cors:
             return []
         # Tokens travel in a header, never in cookies, so no credentials are ever allowed.
         return [
-            (b"access-control-allow-origin", b"*" if self._any else origin.encode("latin-1")),
-            (b"access-control-expose-headers", _EXPOSED),
-            (b"vary", b"Origin"),
+            ("access-control-allow-origin", "*" if self._any else origin),
+            ("access-control-expose-headers", _EXPOSED),
+            ("vary", "Origin"),
         ]
 
     def preflight(self, request: Request) -> list[Header] | None:
@@ -32,7 +32,7 @@ class Cors:
         if request.method != "OPTIONS" or "access-control-request-method" not in request.headers:
             return None
         return [
-            (b"access-control-allow-methods", _METHODS),
-            (b"access-control-allow-headers", _HEADERS),
-            (b"access-control-max-age", _MAX_AGE),
+            ("access-control-allow-methods", _METHODS),
+            ("access-control-allow-headers", _HEADERS),
+            ("access-control-max-age", _MAX_AGE),
         ]

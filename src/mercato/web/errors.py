@@ -109,11 +109,11 @@ def error_response(error: MercatoError, request_id: str) -> Response:
     body = ErrorBody(error.code, error.message, request_id, error.details)
     headers: list[Header] = []
     if error.retry_after is not None:
-        headers.append((b"retry-after", str(error.retry_after).encode()))
+        headers.append(("retry-after", str(error.retry_after)))
     if error.kind is Kind.UNAUTHENTICATED:
-        headers.append((b"www-authenticate", b"Bearer"))
+        headers.append(("www-authenticate", "Bearer"))
     if isinstance(error, MethodNotAllowed):
-        headers.append((b"allow", error.allowed.encode()))
+        headers.append(("allow", error.allowed))
     if isinstance(error, Misframed):
-        headers.append((b"connection", b"close"))
+        headers.append(("connection", "close"))
     return Response(STATUS[error.kind], _encode(ErrorEnvelope(body)), headers=headers)

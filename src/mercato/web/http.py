@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
-Header = tuple[bytes, bytes]
+Header = tuple[str, str]
 
 ReadBody = Callable[[int], Awaitable[bytes]]
 """Reads the whole body, at most that many bytes. Raises PayloadTooLarge."""
@@ -32,5 +32,5 @@ class Response:
 
     status: int
     body: bytes = b""
-    content_type: bytes = b"application/json"
+    content_type: str = "application/json"
     headers: list[Header] = field(default_factory=list)

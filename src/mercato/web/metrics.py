@@ -51,4 +51,4 @@ class RequestMetrics:
 
     def render(self) -> Response:
         """Return all metrics in Prometheus's text format."""
-        return Response(200, generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST.encode())
+        return Response(200, generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)

@@ -30,6 +30,7 @@ from mercato.web.errors import HeadersTooLarge, InternalError, Misframed, Unsupp
 from mercato.web.http import Header, Request, Response
 from mercato.web.metrics import RequestMetrics
 from mercato.web.router import Router
+from mercato.web.under_way import UnderWay
 
 log = logging.getLogger(__name__)
 
@@ -39,13 +40,13 @@ _host = re.compile(r"[A-Za-z0-9._-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?").fu
 """A name or an address, with or without a port (RFC 9110, section 7.2). HTTP/1.0 may leave it empty."""
 _request_id = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
 _SECURITY: list[Header] = [
-    (b"x-content-type-options", b"nosniff"),
-    (b"x-frame-options", b"DENY"),
-    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
-    (b"referrer-policy", b"no-referrer"),
+    ("x-content-type-options", "nosniff"),
+    ("x-frame-options", "DENY"),
+    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
+    ("referrer-policy", "no-referrer"),
 ]
-_HSTS: Header = (b"strict-transport-security", b"max-age=31536000; includeSubDomains")
-_REPLAYED: Header = (b"idempotent-replayed", b"true")
+_HSTS: Header = ("strict-transport-security", "max-age=31536000; includeSubDomains")
+_REPLAYED: Header = ("idempotent-replayed", "true")
 _UNROUTED = "unrouted"
 
 
@@ -95,7 +96,7 @@ class Shell:
         self._metrics = metrics
         self._clock = clock
         self._hash_secret = hash_secret
-        self._deadline_s = deadline_s
+        self.under_way = UnderWay(deadline_s)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
@@ -103,13 +104,15 @@ class Shell:
         given = request.headers.get("x-request-id")
         request_id = given if given is not None and _request_id(given) else uuid7()
         seen = _Seen()
+        task = self.under_way.begin()
         try:
-            async with asyncio.timeout(self._deadline_s):
-                response = await self._answer(request, request_id, seen)
+            response = await self._answer(request, request_id, seen)
         except MercatoError as error:
             seen.code = error.code
             response = error_response(error, request_id)
-        except TimeoutError:
+        except asyncio.CancelledError:
+            if not self.under_way.was_cut(task):
+                raise
             late = Unavailable("The request took too long.")
             seen.code = late.code
             response = error_response(late, request_id)
@@ -117,8 +120,10 @@ class Shell:
             log.exception("request failed", extra={"request_id": request_id, "route": seen.route})
             seen.code = InternalError.code
             response = error_response(InternalError("Something went wrong on our side."), request_id)
+        finally:
+            self.under_way.end(task)
         headers = response.headers
-        headers.append((b"x-request-id", request_id.encode()))
+        headers.append(("x-request-id", request_id))
         headers.extend(_SECURITY)
         if request.secure:
             headers.append(_HSTS)
@@ -158,7 +163,7 @@ class Shell:
 
     def _options(self, request: Request) -> Response:
         allowed = self._router.allowed(request.path)
-        return Response(204, headers=[(b"allow", allowed.encode()), *(self._cors.preflight(request) or ())])
+        return Response(204, headers=[("allow", allowed), *(self._cors.preflight(request) or ())])
 
     def _query(self, endpoint: Endpoint, request: Request) -> Any:  # noqa: ANN401  the endpoint's own type
         if endpoint.takes_query:
