@@ -1,4 +1,4 @@
-"""The ceiling of HTTP: a bare ASGI handler on granian, with the platform's own server settings.
+"""The ceiling of HTTP: a bare ASGI handler on granian, with the platform's server settings.
 
 `python -m bench.bare PORT [ANSWER]` answers every request with the raw HTTP answer that the
 file ANSWER holds, or with a few bytes.

@@ -151,6 +151,7 @@ class Shop:
 
     @property
     def lines(self) -> list[dict[str, object]]:
+        self.shell.flush()
         return [msgspec.json.decode(line) for line in b"".join(self.log).splitlines()]
 
 

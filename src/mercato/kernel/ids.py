@@ -13,8 +13,8 @@ PaymentId = NewType("PaymentId", str)
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 
-_VERSION = 0x7 << 76
-_VARIANT = 0x2 << 62
+_VERSION = 0x7000
+_VARIANT = 0x8000
 _RAND_BITS = 74
 # Ids name things and guard nothing, so a generator seeded by the system is enough, and it costs
 # a tenth of asking the system. A forked process must not repeat its parent's ids.
@@ -43,9 +43,10 @@ def uuid7() -> str:
             _last_ms += 1
             _last_rand = _random.getrandbits(_RAND_BITS - 1)
     rand_a, rand_b = _last_rand >> 62, _last_rand & ((1 << 62) - 1)
-    value = (_last_ms << 80) | _VERSION | (rand_a << 64) | _VARIANT | rand_b
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    return (
+        f"{_last_ms >> 16:08x}-{_last_ms & 0xFFFF:04x}-{_VERSION | rand_a:04x}"
+        f"-{_VARIANT | rand_b >> 48:04x}-{rand_b & 0xFFFF_FFFF_FFFF:012x}"
+    )
 
 
 def is_id(text: str) -> bool:

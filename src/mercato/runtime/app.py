@@ -23,6 +23,8 @@ from mercato.web.metrics import RequestMetrics
 from mercato.web.router import Router
 from mercato.web.shell import Shell
 
+_LOG_DELAY_S = 0.02
+
 
 def application(
     process: Process, settings: Settings, write: Write, registry: CollectorRegistry, clock: Clock = utc_now
@@ -35,12 +37,13 @@ def application(
     endpoints += health_web.routes(health).endpoints
     endpoints += _operations(metrics, QueueMetrics(process, registry), endpoints).endpoints
     origins = tuple(origin.strip() for origin in settings.cors_origins.split(",") if origin.strip())
+    access_log = AccessLog(write, delay_s=_LOG_DELAY_S)
     shell = Shell(
         Router(endpoints),
         authenticator=composition.authenticator,
         known_store=composition.known_store,
         cors=Cors(origins),
-        access_log=AccessLog(write),
+        access_log=access_log,
         metrics=metrics,
         clock=clock,
         hash_secret=composition.hash_secret,

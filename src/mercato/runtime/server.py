@@ -2,6 +2,7 @@
 
 import asyncio
 import errno
+import gc
 import logging
 import signal
 import socket
@@ -26,6 +27,8 @@ from mercato.web.shell import Shell
 log = logging.getLogger(__name__)
 
 HEADER_DEADLINE_MS = 10_000
+# Requests leave little garbage in cycles; looking for it seldom saves a twentieth of the CPU.
+_GC_THRESHOLD = (10_000, 20, 50)
 
 Build = Callable[[], Process]
 """Builds the process to serve; called in the event loop, with the data folder locked."""
@@ -43,6 +46,7 @@ def run(settings: Settings, services: Iterable[str], build: Build, on_ready: Rea
     registry = CollectorRegistry()
     write = logs.set_up(settings, registry)
     check_port(settings.host, settings.port)
+    gc.set_threshold(*_GC_THRESHOLD)
     lock = FolderLock(settings.folder, services)
     try:
         asyncio.run(_serve(settings, build, write, registry, on_ready))
@@ -77,6 +81,8 @@ async def _serve(
         server = _server(shell, settings)
         serving = asyncio.create_task(server.serve(), name="http")
         await _listening(settings, serving)
+        # What is there now stays: the collector need not look at it again and again.
+        gc.freeze()
         health.phase = Phase.SERVING
         on_ready()
         await asyncio.wait(
@@ -85,6 +91,7 @@ async def _serve(
         await _drain(shell, health, server, serving, settings.drain_deadline)
     finally:
         await process.stop()
+        shell.flush()
     log.info("stopped")
 
 

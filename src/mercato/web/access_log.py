@@ -31,16 +31,18 @@ _encode = msgspec.json.Encoder().encode
 
 
 class AccessLog:
-    """Writes access lines, those of one turn of the event loop together."""
+    """Writes access lines, those of a short while together."""
 
-    def __init__(self, write: Write) -> None:
+    def __init__(self, write: Write, *, delay_s: float = 0.0) -> None:
+        """Write each line at most `delay_s` late. Whoever ends the process flushes."""
         self._write = write
+        self._delay_s = delay_s
         self._lines: list[bytes] = []
 
     def add(self, line: AccessLine) -> None:
-        """Take a line; it is written before the loop next waits."""
+        """Take a line."""
         if not self._lines:
-            asyncio.get_running_loop().call_soon(self.flush)
+            asyncio.get_running_loop().call_later(self._delay_s, self.flush)
         self._lines.append(_encode(line))
 
     def flush(self) -> None:

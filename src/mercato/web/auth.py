@@ -7,7 +7,7 @@ import msgspec
 
 from mercato.kernel.errors import Forbidden, NotFound, Unauthenticated
 from mercato.kernel.principal import PLATFORM, Principal
-from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId, is_slug
+from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId
 from mercato.web.endpoint import Endpoint
 from mercato.web.http import Request
 
@@ -61,6 +61,6 @@ async def acting_in(
     if named is None:
         return DEFAULT_TENANT, None
     tenant = TenantId(named)
-    if not is_slug(named) or not await known(tenant):
+    if not await known(tenant):
         raise NotFound("There is no such store.")
     return tenant, caller if caller is None else msgspec.structs.replace(caller, tenant=tenant)

@@ -10,6 +10,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from mercato.kernel.cause import Claim
@@ -54,6 +55,8 @@ _UNROUTED = "unrouted"
 class _Seen:
     """What the log line and the metrics tell of a request, as far as it got."""
 
+    request_id: str
+    at: datetime
     route: str = _UNROUTED
     caller: Principal | None = None
     tenant: str | None = None
@@ -103,10 +106,10 @@ class Shell:
         started = time.perf_counter()
         given = request.headers.get("x-request-id")
         request_id = given if given is not None and _request_id(given) else uuid7()
-        seen = _Seen()
+        seen = _Seen(request_id, self._clock())
         task = self.under_way.begin()
         try:
-            response = await self._answer(request, request_id, seen)
+            response = await self._answer(request, seen)
         except MercatoError as error:
             seen.code = error.code
             response = error_response(error, request_id)
@@ -129,10 +132,14 @@ class Shell:
             headers.append(_HSTS)
         if "origin" in request.headers:
             headers.extend(self._cors.headers(request))
-        self._tell(request, response, request_id, seen, time.perf_counter() - started)
+        self._tell(request, response, seen, time.perf_counter() - started)
         return response
 
-    async def _answer(self, request: Request, request_id: str, seen: _Seen) -> Response:
+    def flush(self) -> None:
+        """Write the log lines that wait: before the process ends."""
+        self._access_log.flush()
+
+    async def _answer(self, request: Request, seen: _Seen) -> Response:
         if request.header_bytes > MAX_HEADER_BYTES:
             raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
         _check_framing(request.headers)
@@ -149,7 +156,7 @@ class Shell:
             # Health, metrics and the like belong to no store, and must not depend on one.
             tenant = DEFAULT_TENANT
         seen.tenant = tenant
-        call = Call(request_id, tenant, self._clock(), request.client, caller)
+        call = Call(seen.request_id, tenant, seen.at, request.client, caller)
         work = _Work(endpoint, call, params, query=self._query(endpoint, request))
         if endpoint.method == "GET":
             return await _carry_out(work)
@@ -223,18 +230,16 @@ class Shell:
         except Unavailable as error:
             log.warning("claim could not be freed", extra={"route": claim.route, "cause": repr(error)})
 
-    def _tell(
-        self, request: Request, response: Response, request_id: str, seen: _Seen, seconds: float
-    ) -> None:
+    def _tell(self, request: Request, response: Response, seen: _Seen, seconds: float) -> None:
         """Write the log line and the metrics."""
         status = response.status
         self._metrics.observe(seen.route, status, seen.code, seconds)
         self._access_log.add(
             AccessLine(
-                ts=self._clock(),
+                ts=seen.at,
                 level="error" if status >= 500 else "info",
                 event="request",
-                request_id=request_id,
+                request_id=seen.request_id,
                 method=request.method[:16],
                 path=request.path[:MAX_LOGGED_PATH],
                 route=seen.route,

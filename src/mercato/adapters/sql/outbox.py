@@ -8,6 +8,8 @@ from mercato.kernel.clock import from_micros, to_micros
 from mercato.messaging.bus import Message
 from mercato.messaging.outbox import OutboxLag
 
+_MARKED_AT_ONCE = 64
+
 
 class SqlOutbox:
     """See messaging.outbox.Outbox."""
@@ -28,8 +30,12 @@ class SqlOutbox:
         sent_at = to_micros(at)
 
         async def step(tx: Tx) -> None:
-            for position in positions:
-                await tx.execute("UPDATE outbox SET sent_at = ? WHERE position = ?", (sent_at, position))
+            for start in range(0, len(positions), _MARKED_AT_ONCE):
+                some = positions[start : start + _MARKED_AT_ONCE]
+                marks = ", ".join("?" * len(some))
+                await tx.execute(
+                    f"UPDATE outbox SET sent_at = ? WHERE position IN ({marks})", (sent_at, *some)
+                )
 
         await self._db.transact(step)
 
