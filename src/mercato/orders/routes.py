@@ -19,7 +19,7 @@ from mercato.web.decode import Body
 from mercato.web.endpoint import ADMINS, SIGNED_IN, Routes
 from mercato.web.envelope import Page
 from mercato.web.idempotency import Claims
-from mercato.web.paging import ListQuery, page_meta, window
+from mercato.web.paging import ListQuery, newest_first
 
 _Name = Annotated[
     str, msgspec.Meta(max_length=200, pattern=LINE_PATTERN, description="one line of 1 to 200 characters")
@@ -98,12 +98,12 @@ def _reading(api: Routes, orders: Orders, store: OrderStore) -> None:
         return await _page(call, query, OrderFilter(call.principal.user_id))
 
     async def _page(call: Call, query: ListQuery, wanted: OrderFilter) -> Page[OrderView]:
-        part = window(query)
-        found = await store.search(call.tenant, wanted, part)
-        total = await store.count(call.tenant, wanted) if part.counted else None
-        shown = found[: part.limit]
-        meta = page_meta(part, found, shown[-1].id if shown else None, total)
-        return Page([view(order) for order in shown], meta)
+        return await newest_first(
+            query,
+            lambda part: store.search(call.tenant, wanted, part),
+            lambda: store.count(call.tenant, wanted),
+            view,
+        )
 
     @api.get("/{order_id}", allow=SIGNED_IN, raises=(NotFound,))
     async def get(call: Call, order_id: str) -> OrderView:

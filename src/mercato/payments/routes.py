@@ -17,7 +17,7 @@ from mercato.web.decode import Body
 from mercato.web.endpoint import ADMINS, SIGNED_IN, Routes
 from mercato.web.envelope import Page, Reply
 from mercato.web.idempotency import Claims
-from mercato.web.paging import ListQuery, page_meta, window
+from mercato.web.paging import ListQuery, newest_first
 
 _Token = Annotated[str, msgspec.Meta(min_length=1, max_length=255)]
 _Text = Annotated[str, msgspec.Meta(max_length=500)]
@@ -53,7 +53,8 @@ def routes(payments: Payments, store: PaymentStore, claims: Claims) -> Routes:
     """Declare the endpoints."""
     api = Routes("payments", prefix="/api/v1/payments", claims=claims)
     _reading(api, payments, store)
-    _changing(api, payments)
+    _paying(api, payments)
+    _giving_back(api, payments)
     return api
 
 
@@ -74,12 +75,12 @@ def _reading(api: Routes, payments: Payments, store: PaymentStore) -> None:
         return await _page(call, query, PaymentFilter(user_id=call.principal.user_id))
 
     async def _page(call: Call, query: ListQuery, wanted: PaymentFilter) -> Page[PaymentView]:
-        part = window(query)
-        found = await store.search(call.tenant, wanted, part)
-        total = await store.count(call.tenant, wanted) if part.counted else None
-        shown = found[: part.limit]
-        meta = page_meta(part, found, shown[-1].id if shown else None, total)
-        return Page([view(payment) for payment in shown], meta)
+        return await newest_first(
+            query,
+            lambda part: store.search(call.tenant, wanted, part),
+            lambda: store.count(call.tenant, wanted),
+            view,
+        )
 
     @api.get("/{payment_id}", allow=SIGNED_IN, raises=(NotFound,))
     async def get(call: Call, payment_id: str) -> PaymentView:
@@ -92,7 +93,7 @@ def _reading(api: Routes, payments: Payments, store: PaymentStore) -> None:
         return view(await payments.latest_of(call.principal, order_id))
 
 
-def _changing(api: Routes, payments: Payments) -> None:
+def _paying(api: Routes, payments: Payments) -> None:
     @api.post(
         "",
         status=201,
@@ -127,6 +128,8 @@ def _changing(api: Routes, payments: Payments) -> None:
         payment = await payments.process(call.principal, payment_id, part=part, final=final, at=call.now)
         return Reply(view(payment), _OPEN if payment.status is PaymentStatus.PROCESSING else None)
 
+
+def _giving_back(api: Routes, payments: Payments) -> None:
     # A refund is known by its key from the moment it is committed, though it is carried out
     # later, so a repeated call is told what has become of it.
     @api.post(

@@ -5,7 +5,7 @@ from typing import Annotated
 import msgspec
 
 from mercato.adapters.cache.port import Cache
-from mercato.kernel.errors import NotFound, ValidationFailed
+from mercato.kernel.errors import NotFound
 from mercato.kernel.ids import ProductId, is_id
 from mercato.kernel.money import Amount
 from mercato.kernel.tenancy import TenantId
@@ -26,7 +26,7 @@ from mercato.web.decode import Body
 from mercato.web.endpoint import ADMINS, PUBLIC, SIGNED_IN, Routes
 from mercato.web.envelope import Encoded, Page, encode
 from mercato.web.idempotency import Claims
-from mercato.web.paging import ListQuery, page_meta, window
+from mercato.web.paging import ListQuery, newest_first
 
 _HIT = (("x-cache", "HIT"),)
 _MISS = (("x-cache", "MISS"),)
@@ -100,14 +100,12 @@ def _products(declared: Routes, catalogue: Catalogue, store: CatalogueStore, cac
     async def list_products(call: Call, query: ProductQuery) -> Page[ProductView]:
         """List products, newest first."""
         wanted = ProductFilter(category=query.category, sku=query.sku)
-        part = window(query)
-        if part.after is not None and not is_id(part.after):
-            raise ValidationFailed.field("after", "must be a next_cursor from an earlier page")
-        found = await store.page(call.tenant, wanted, part)
-        total = await store.count(call.tenant, wanted) if part.counted else None
-        shown = found[: part.limit]
-        last = shown[-1].id if shown else None
-        return Page([product_view(each) for each in shown], page_meta(part, found, last, total))
+        return await newest_first(
+            query,
+            lambda part: store.page(call.tenant, wanted, part),
+            lambda: store.count(call.tenant, wanted),
+            product_view,
+        )
 
     @declared.get("/{product_id}", allow=PUBLIC, raises=(NotFound,))
     async def get(call: Call, product_id: str) -> Encoded[ProductView]:

@@ -2,17 +2,26 @@
 
 import base64
 import binascii
-from collections.abc import Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 
 from mercato.kernel.errors import ValidationFailed
+from mercato.kernel.ids import is_id
 from mercato.kernel.paging import Window
 from mercato.web.decode import Query
-from mercato.web.envelope import PageMeta
+from mercato.web.envelope import Page, PageMeta
 
-T = TypeVar("T")
+
+class _HasId(Protocol):
+    @property
+    def id(self) -> str: ...
+
+
+T = TypeVar("T", bound=_HasId)
+V = TypeVar("V")
+Row = TypeVar("Row")
 
 DEFAULT_PAGE_SIZE = 20
 _Size = Annotated[int, msgspec.Meta(ge=1, le=100)]
@@ -58,7 +67,7 @@ def read_cursor(text: str) -> str:
         raise ValidationFailed.field("after", "must be a next_cursor from an earlier page") from None
 
 
-def page_meta(wanted: Window, found: Sequence[T], last_key: str | None, total: int | None) -> PageMeta:
+def page_meta(wanted: Window, found: Sequence[Row], last_key: str | None, total: int | None) -> PageMeta:
     """Describe a page of which `found` are the rows fetched (up to `wanted.fetch`).
 
     `last_key` is the sort key of the page's last item.
@@ -75,3 +84,24 @@ def page_meta(wanted: Window, found: Sequence[T], last_key: str | None, total: i
         total_pages=None if total is None else -(-total // wanted.limit),
         next_cursor=cursor(last_key) if has_more and last_key is not None else None,
     )
+
+
+async def newest_first(
+    query: ListQuery,
+    search: Callable[[Window], Awaitable[Sequence[T]]],
+    count: Callable[[], Awaitable[int]],
+    view: Callable[[T], V],
+) -> Page[V]:
+    """Return the page that `query` wants of a list that is sorted by id, newest first.
+
+    `search` returns the rows of a window, and one more if there are more. Raises
+    ValidationFailed for paging parameters that contradict each other, or a cursor that is none.
+    """
+    wanted = window(query)
+    if wanted.after is not None and not is_id(wanted.after):
+        raise ValidationFailed.field("after", "must be a next_cursor from an earlier page")
+    found = await search(wanted)
+    total = await count() if wanted.counted else None
+    shown = found[: wanted.limit]
+    views = [view(each) for each in shown]
+    return Page(views, page_meta(wanted, found, shown[-1].id if shown else None, total))

@@ -6,6 +6,12 @@ from alembic import op
 
 def create() -> None:
     """Create the tables."""
+    _outbox()
+    _inbox()
+    _claims()
+
+
+def _outbox() -> None:
     op.create_table(
         "outbox",
         sa.Column("position", sa.BigInteger().with_variant(sa.Integer, "sqlite"), primary_key=True),
@@ -29,6 +35,9 @@ def create() -> None:
         sa.Column("last", sa.BigInteger, nullable=False),
         sqlite_with_rowid=False,
     )
+
+
+def _inbox() -> None:
     op.create_table(
         "inbox_positions",
         sa.Column("key", sa.String(160), primary_key=True),
@@ -52,6 +61,9 @@ def create() -> None:
     )
     op.create_index("inbox_parked_key", "inbox_parked", ["key", "sequence"])
     op.create_index("inbox_parked_due", "inbox_parked", ["state", "next_try_at"])
+
+
+def _claims() -> None:
     op.create_table(
         "claims",
         sa.Column("tenant_id", sa.String(63), primary_key=True),

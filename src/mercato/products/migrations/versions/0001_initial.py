@@ -11,6 +11,12 @@ down_revision = None
 
 def upgrade() -> None:
     """Create the catalogue, its stock, what orders hold, and the tables of events and claims."""
+    _catalogue()
+    _stock()
+    messaging_v1.create()
+
+
+def _catalogue() -> None:
     op.create_table(
         "products",
         sa.Column("tenant_id", sa.String(63), primary_key=True),
@@ -30,6 +36,9 @@ def upgrade() -> None:
     )
     op.create_index("products_sku", "products", ["tenant_id", "live_sku"], unique=True)
     op.create_index("products_category", "products", ["tenant_id", "category", "id"])
+
+
+def _stock() -> None:
     op.create_table(
         "inventory",
         sa.Column("tenant_id", sa.String(63), primary_key=True),
@@ -73,7 +82,6 @@ def upgrade() -> None:
     op.create_index(
         "reservations_due", "reservations", ["next_check_at"], sqlite_where=held, postgresql_where=held
     )
-    messaging_v1.create()
 
 
 def downgrade() -> None:
