@@ -285,3 +285,10 @@ async def test_the_inbox_tries_again_by_itself_and_outlives_what_fails(
     monkeypatch.setattr(consumer.store, "due", failing_first)
     async with running(consumer):
         assert [await consumer.took_effect.get() for _ in range(2)] == [event_id("a", 1), event_id("a", 2)]
+
+
+async def test_who_came_first_is_served_first(consumer: Consumer) -> None:
+    things = [f"thing-{n}" for n in range(40)]
+    await consumer.inbox.receive([encoded(changed(thing, 1)) for thing in things])
+    rows = await consumer.steps.db.fetch_all("SELECT thing FROM effects ORDER BY at")
+    assert [thing for (thing,) in rows] == things

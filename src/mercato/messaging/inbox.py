@@ -180,10 +180,16 @@ class Inbox:
                 await self._bury_bytes(body, str(error))
                 continue
             by_key[event.partitionkey].append((event, body))
-        without_effect = [key for key, events in by_key.items() if self._has_no_effect(key, events)]
-        turns = [self._take_in_turn(key, by_key.pop(key)) for key in by_key.keys() - without_effect]
-        if without_effect:
-            turns.append(self._settle(by_key))
+        settled: list[tuple[Event, bytes]] = []
+        turns = []
+        # In the order they came: who ordered first is to be served first.
+        for key, events in by_key.items():
+            if self._has_no_effect(key, events):
+                settled += events
+            else:
+                turns.append(self._take_in_turn(key, events))
+        if settled:
+            turns.append(self._settle(settled))
         for outcome in await asyncio.gather(*turns, return_exceptions=True):
             if outcome is not None:
                 raise outcome
@@ -209,12 +215,11 @@ class Inbox:
     def _has_no_effect(self, key: str, events: list[tuple[Event, bytes]]) -> bool:
         return key not in self._parked_keys and not any(event.type in self._handlers for event, _ in events)
 
-    async def _settle(self, by_key: Mapping[str, list[tuple[Event, bytes]]]) -> None:
+    async def _settle(self, events: list[tuple[Event, bytes]]) -> None:
         """Take note, in one step, of events that have no effect here; those out of turn wait."""
-        events = {event.id: (event, body) for each in by_key.values() for event, body in each}
-        for by in await self._store.settle_all([_cause(event) for event, _ in events.values()]):
-            event, body = events[by.event_id]
-            await self._take_in_turn(by.key, [(event, body)])
+        by_id = {event.id: (event, body) for event, body in events}
+        for by in await self._store.settle_all([_cause(event) for event, _ in events]):
+            await self._take_in_turn(by.key, [by_id[by.event_id]])
 
     async def _take_in_turn(self, key: str, events: list[tuple[Event, bytes]]) -> None:
         for event, body in events:
