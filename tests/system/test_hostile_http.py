@@ -149,3 +149,16 @@ async def test_odd_methods_and_paths_find_nothing(platform: Platform) -> None:
     for path in paths:
         assert await found(b"GET " + path) == 404, path[:60]
     assert max(len(line) for line in platform.log().splitlines()) < 6 * MAX_LOGGED_PATH
+
+
+@pytest.mark.parametrize(
+    "header, status",
+    [(b"Authorization: Bearer cl\xc3\xa9", 401), (b"X-Tenant-Id: cl\xe9", 404), (b"Host: cl\xe9", 400)],
+)
+async def test_a_header_that_is_not_ascii_does_not_pass_for_one_that_was_not_sent(
+    platform: Platform, header: bytes, status: int
+) -> None:
+    host = b"" if header.startswith(b"Host") else b"Host: x\r\n"
+    head = b"GET /api/v1/products HTTP/1.1\r\n" + host + header + b"\r\nConnection: close\r\n\r\n"
+    statuses, _ = await exchange(platform, head)
+    assert statuses == [status]

@@ -11,12 +11,18 @@ from mercato.web.body import collect
 from mercato.web.http import Request
 from mercato.web.shell import Shell
 
+_UNREADABLE = "\ufffd"
+
 
 class Headers(Protocol):
     """A request's headers."""
 
+    def keys(self) -> list[str]:
+        """Return the names, in lower case, each once."""
+        ...
+
     def items(self) -> list[tuple[str, str]]:
-        """Return names, in lower case, and values; a repeated header is there repeatedly."""
+        """Return names and values that are ASCII; a repeated header is there repeatedly."""
         ...
 
 
@@ -63,6 +69,11 @@ class RsgiApp:
         headers = dict(items)
         if len(headers) != len(items):
             headers = _joined(items)
+        names = scope.headers.keys()
+        if len(names) != len(headers):
+            # What is not ASCII is left out of the items. It is no value that anything accepts,
+            # and it must not pass for a header that was not sent.
+            headers |= {name: _UNREADABLE for name in names if name not in headers}
 
         async def read_body(limit: int) -> bytes:
             return await collect(headers, transport, limit)
