@@ -10,10 +10,10 @@ import msgspec
 from prometheus_client import CollectorRegistry
 
 from mercato.adapters.sql.database import Database
-from mercato.contracts.books import HoldBook, StockBook
 from mercato.contracts.events import Event, Payload, ordering_key
 from mercato.contracts.orders import OrderCreated, OrderStatus, OrderStatusChanged, StockState
 from mercato.contracts.products import PricedLine, Reservation, WantedLine
+from mercato.contracts.stock_books import HoldBook, StockBook
 from mercato.contracts.stores import Store
 from mercato.kernel.cause import ByEvent
 from mercato.kernel.errors import Unauthenticated

@@ -6,11 +6,11 @@ from typing import TypeVar
 import msgspec
 import pytest
 
-from mercato.contracts.books import HoldBook, StockBook
 from mercato.contracts.order_books import OrderBook
 from mercato.contracts.orders import OrderStatus, StockState
 from mercato.contracts.payment_books import ChargeBook, ChargeOutcome, PaymentBook
 from mercato.contracts.payments import PaymentMethod, PaymentStatus
+from mercato.contracts.stock_books import HoldBook, StockBook
 from mercato.kernel.ids import OrderId, PaymentId, ProductId
 from mercato.kernel.tenancy import TenantId
 from mercato.runtime.reconcile.books import Books, OrderKey, in_flight

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from mercato import __version__
 from mercato.cli.common import settings
-from mercato.runtime.server import run
+from mercato.runtime.server import reachable, run
 from mercato.runtime.settings import Settings, load
 
 PORTS = {"users": 8081, "orders": 8082, "payments": 8083, "products": 8084}
@@ -59,7 +59,7 @@ def _demo(url: str) -> None:
 
 
 def _url(chosen: Settings) -> str:
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(chosen.host, chosen.host)  # noqa: S104  compared
+    host = reachable(chosen.host)
     return f"http://[{host}]:{chosen.port}" if ":" in host else f"http://{host}:{chosen.port}"
 
 

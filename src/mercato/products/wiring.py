@@ -9,9 +9,9 @@ from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
-from mercato.contracts.books import HoldBook, StockBook
 from mercato.contracts.orders import OrderDesk
 from mercato.contracts.products import Stock
+from mercato.contracts.stock_books import HoldBook, StockBook
 from mercato.contracts.stores import StoreDirectory
 from mercato.kernel.clock import Clock
 from mercato.products.routes import routes

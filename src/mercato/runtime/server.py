@@ -67,6 +67,11 @@ def check_port(host: str, port: int) -> None:
             raise PortInUse(f"The address {host}:{port} {reason}; choose another with --port.") from None
 
 
+def reachable(host: str) -> str:
+    """Return an address at which this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
+
+
 async def _serve(
     settings: Settings, build: Build, write: Write, registry: CollectorRegistry, on_ready: Ready
 ) -> None:
@@ -118,7 +123,7 @@ def _server(shell: Shell, settings: Settings) -> Server:
 
 async def _listening(settings: Settings, serving: "asyncio.Task[None]") -> None:
     """Wait until the server accepts connections."""
-    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(settings.host, settings.host)  # noqa: S104  compared
+    host = reachable(settings.host)
     while not serving.done():
         try:
             _, writer = await asyncio.open_connection(host, settings.port)

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 
 from mercato.adapters.sql.database import Database, Tx
-from mercato.contracts.books import StockBook
+from mercato.contracts.stock_books import StockBook
 from mercato.kernel.clock import to_micros
 from mercato.kernel.ids import ProductId, uuid7
 from mercato.kernel.tenancy import TenantId

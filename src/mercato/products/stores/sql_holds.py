@@ -7,9 +7,9 @@ import msgspec
 
 from mercato.adapters.sql.database import Database, Row, Tx
 from mercato.adapters.sql.steps import Steps
-from mercato.contracts.books import HoldBook
 from mercato.contracts.events import Events
 from mercato.contracts.products import PricedLine
+from mercato.contracts.stock_books import HoldBook
 from mercato.kernel.cause import Cause
 from mercato.kernel.clock import from_micros, to_micros
 from mercato.kernel.ids import OrderId, ProductId, is_id

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import msgspec
 
-from mercato.contracts.books import HoldBook, StockBook
 from mercato.contracts.order_books import OrderBook
 from mercato.contracts.payment_books import ChargeBook, PaymentBook
+from mercato.contracts.stock_books import HoldBook, StockBook
 
 
 class OrderKey(NamedTuple):

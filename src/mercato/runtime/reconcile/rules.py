@@ -9,11 +9,11 @@ from collections.abc import Iterator
 
 import msgspec
 
-from mercato.contracts.books import HoldBook
 from mercato.contracts.order_books import OrderBook
 from mercato.contracts.orders import OrderStatus, StockState
 from mercato.contracts.payment_books import ChargeBook, ChargeOutcome, PaymentBook
 from mercato.contracts.payments import PaymentStatus
+from mercato.contracts.stock_books import HoldBook
 from mercato.runtime.reconcile.books import Books, OrderKey
 
 _CAPTURED = frozenset({PaymentStatus.SUCCESS, PaymentStatus.PARTIALLY_REFUNDED, PaymentStatus.REFUNDED})
