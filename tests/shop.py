@@ -22,9 +22,9 @@ from mercato.web.endpoint import ADMINS, OPERATOR, PUBLIC, SIGNED_IN, Routes
 from mercato.web.envelope import Encoded, Page, Reply
 from mercato.web.metrics import RequestMetrics
 from mercato.web.paging import ListQuery, page_meta, window
-from mercato.web.router import Router
 from mercato.web.shell import Shell
 from tests.clock import FakeClock
+from tests.shells import open_shell, stores_there
 
 CAUSE = "the cause of the failure, with a password in it"
 HASH_SECRET = b"secret"
@@ -72,10 +72,6 @@ class TokenBook:
             return PEOPLE[token]
         except KeyError:
             raise Unauthenticated("The token is not valid.") from None
-
-
-async def known_store(tenant: TenantId) -> bool:
-    return tenant in {"default", "other"}
 
 
 def item_routes() -> Routes:
@@ -165,14 +161,14 @@ def open_shop(
     log: list[bytes] = []
     metrics = RequestMetrics(CollectorRegistry())
     served = routes or (item_routes(), fault_routes())
-    shell = Shell(
-        Router([endpoint for each in served for endpoint in each.endpoints]),
+    shell = open_shell(
+        [endpoint for each in served for endpoint in each.endpoints],
         authenticator=TokenBook(),
-        known_store=known_store,
+        find_store=stores_there("default", "other"),
+        clock=clock,
         cors=Cors(origins),
         access_log=AccessLog(log.append),
         metrics=metrics,
-        clock=clock,
         hash_secret=HASH_SECRET,
         deadline_s=deadline_s,
     )

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from mercato.adapters.sql.sqlite import SqliteDatabase
 from mercato.contracts.events import Event, Payload, ordering_key
@@ -21,13 +20,10 @@ from mercato.kernel.tenancy import TenantId
 from mercato.payments.wiring import PaymentsService, PaymentsSettings, build
 from mercato.web.access_log import AccessLog
 from mercato.web.asgi import AsgiApp
-from mercato.web.cors import Cors
-from mercato.web.metrics import RequestMetrics
-from mercato.web.router import Router
-from mercato.web.shell import Shell
 from tests.asgi_client import Answer, Client
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
+from tests.shells import open_shell, stores_there
 
 ACME, OTHER = TenantId("acme"), TenantId("other")
 ANN, BOB = UserId(uuid7()), UserId(uuid7())
@@ -71,10 +67,6 @@ class Orders:
         order_id = OrderId(uuid7())
         self.known[ACME, order_id] = OrderFacts(order_id, user, status, stock, total, "USD")
         return order_id
-
-
-async def _known_store(tenant: TenantId) -> bool:
-    return tenant in {ACME, OTHER}
 
 
 @dataclass
@@ -186,15 +178,12 @@ async def open_till(
     db = await open_database("payments")
     service = build(db, clock=clock, orders=orders, sandbox_db_path=folder / "sandbox.db", settings=settings)
     log: list[bytes] = []
-    shell = Shell(
-        Router(service.parts.routes.endpoints),
+    shell = open_shell(
+        service.parts.routes.endpoints,
         authenticator=Tokens(),
-        known_store=_known_store,
-        cors=Cors(()),
-        access_log=AccessLog(log.append),
-        metrics=RequestMetrics(CollectorRegistry()),
+        find_store=stores_there(ACME, OTHER),
         clock=clock,
-        hash_secret=b"secret",
+        access_log=AccessLog(log.append),
         deadline_s=5.0,
     )
     try:

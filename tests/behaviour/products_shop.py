@@ -1,13 +1,12 @@
 """A products service on a database of its own, with stores, callers and order events to it."""
 
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from mercato.adapters.sql.database import Database
 from mercato.contracts.events import Event, Payload, ordering_key
@@ -21,13 +20,10 @@ from mercato.kernel.ids import OrderId, ProductId, UserId, uuid7
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import StoreStatus, TenantId, Tier
 from mercato.products.wiring import Products, ProductsSettings, build
-from mercato.web.access_log import AccessLog
-from mercato.web.cors import Cors
 from mercato.web.http import Request
-from mercato.web.metrics import RequestMetrics
-from mercato.web.router import Router
 from mercato.web.shell import Shell
 from tests.clock import FakeClock
+from tests.shells import open_shell, stores_there
 
 ACME = TenantId("acme")
 TOKYO = TenantId("tokyo")
@@ -110,11 +106,25 @@ class Shop:
         async def read_body(_: int) -> bytes:
             return raw
 
+        async def stream_body(_: int) -> AsyncIterator[bytes]:
+            for start in range(0, len(raw), 1_000):
+                yield raw[start : start + 1_000]
+
         response = await self.shell.handle(
-            Request(method, f"/api/v1/products{path}", query, sent, "127.0.0.1", False, read_body)  # noqa: FBT003
+            Request(
+                method=method,
+                path=f"/api/v1/products{path}",
+                query=query,
+                headers=sent,
+                client="127.0.0.1",
+                secure=False,
+                read_body=read_body,
+                stream_body=stream_body,
+            )
         )
         told = dict(response.headers)
-        return Answer(response.status, told, msgspec.json.decode(response.body))
+        data = msgspec.json.decode(response.body) if response.body else None
+        return Answer(response.status, told, data)
 
     async def add(
         self, sku: str, *, stock: int = 0, price: float = 10, token: str = "admin@acme"
@@ -190,19 +200,11 @@ def open_shop(db: Database, settings: ProductsSettings | None = None) -> Shop:
     clock, stores = FakeClock(), Stores()
     products = build(db, clock=clock, stores=stores, settings=settings or ProductsSettings())
 
-    async def known(tenant: TenantId) -> bool:
-        return tenant in {ACME, TOKYO}
-
-    shell = Shell(
-        Router(products.parts.routes.endpoints),
+    shell = open_shell(
+        products.parts.routes.endpoints,
         authenticator=Tokens(),
-        known_store=known,
-        cors=Cors(()),
-        access_log=AccessLog(lambda _: None),
-        metrics=RequestMetrics(CollectorRegistry()),
+        find_store=stores_there(ACME, TOKYO),
         clock=clock,
-        hash_secret=b"secret",
-        deadline_s=10,
     )
     return Shop(db, clock, stores, products, shell)
 

@@ -5,19 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
-from prometheus_client import CollectorRegistry
 
 from mercato.adapters.sql.sqlite import SqliteDatabase
 from mercato.users.domain import NewUser
 from mercato.users.wiring import UsersService, UsersSettings, build
-from mercato.web.access_log import AccessLog
 from mercato.web.asgi import AsgiApp
-from mercato.web.cors import Cors
-from mercato.web.metrics import RequestMetrics
-from mercato.web.router import Router
-from mercato.web.shell import Shell
 from tests.asgi_client import Answer, Client
 from tests.clock import FakeClock
+from tests.shells import open_shell
 
 SETTINGS = UsersSettings(issuer="https://shop.example")
 PASSWORD = "correct horse"
@@ -92,15 +87,11 @@ async def start(db: SqliteDatabase, folder: Path, **changed: Any) -> Platform:
     settings = msgspec.structs.replace(SETTINGS, **changed)
     service = build(db, clock=clock, key_folder=folder / "keys", settings=settings)
     await service.service.ensure_default_store(at=clock())
-    shell = Shell(
-        Router(service.parts.routes.endpoints),
+    shell = open_shell(
+        service.parts.routes.endpoints,
         authenticator=service.verifier,
-        known_store=service.known_store,
-        cors=Cors(()),
-        access_log=AccessLog(lambda _: None),
-        metrics=RequestMetrics(CollectorRegistry()),
+        find_store=service.find_store,
         clock=clock,
         hash_secret=service.keys.hash_secret(),
-        deadline_s=30,
     )
     return Platform(service, db, clock, Client(AsgiApp(shell)))

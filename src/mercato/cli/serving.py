@@ -12,6 +12,9 @@ from mercato.runtime.settings import Settings, load
 
 PORTS = {"users": 8081, "orders": 8082, "payments": 8083, "products": 8084}
 
+_APART: dict[str, object] = {"onboarding": "operator", "default_tier": "basic", "address_rate": 100}
+"""What is closed by default where a service is not somebody's laptop."""
+
 
 def serve_all(*, host: str | None, port: int | None, data: str | None, demo: bool) -> None:
     """Run every service until a signal ends it."""
@@ -38,7 +41,7 @@ def serve_one(service: str, *, host: str | None, port: int | None, data: str | N
     """Run one service until a signal ends it."""
     from mercato.runtime.alone import alone  # noqa: PLC0415  after the settings were found good
 
-    chosen = load(os.environ, {"port": PORTS[service]}, host=host, port=port, data=data)
+    chosen = load(os.environ, {"port": PORTS[service], **_APART}, host=host, port=port, data=data)
 
     def ready() -> None:
         _say(

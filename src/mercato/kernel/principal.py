@@ -20,8 +20,14 @@ class Role(enum.StrEnum):
 ANYONE = frozenset(Role)
 STAFF = frozenset({Role.ADMIN, Role.OPERATOR, Role.SERVICE})
 OPERATORS = frozenset({Role.OPERATOR})
-PLATFORM = frozenset({Role.OPERATOR, Role.SERVICE})
-"""Roles that belong to no store and name the one they act in."""
+PEOPLE = ANYONE - {Role.SERVICE}
+"""Roles of those who have an account."""
+
+ANY_STORE = "stores:any"
+"""The scope of a machine that acts in any store; only operators give it."""
+SCOPED = ("products", "orders", "payments", "users", "notifications")
+SCOPES = frozenset({f"{of}:{what}" for of in SCOPED for what in ("read", "write")} | {ANY_STORE})
+"""What machines can be allowed."""
 
 
 class Principal(msgspec.Struct, frozen=True):
@@ -35,6 +41,13 @@ class Principal(msgspec.Struct, frozen=True):
     email: str
     role: Role
     tenant: TenantId
+    scopes: frozenset[str] = frozenset()
+    """What a machine may do; people's roles say all."""
+
+    @property
+    def names_store(self) -> bool:
+        """Whether the caller may name the store that a call acts in."""
+        return self.role is Role.OPERATOR or ANY_STORE in self.scopes
 
     @property
     def is_staff(self) -> bool:

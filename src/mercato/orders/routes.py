@@ -1,6 +1,6 @@
 """Orders over HTTP."""
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import msgspec
 
@@ -16,7 +16,7 @@ from mercato.orders.service import OrderRequest, Orders
 from mercato.orders.views import OrderView, timeline, view
 from mercato.web.call import Call
 from mercato.web.decode import Body
-from mercato.web.endpoint import ADMINS, SIGNED_IN, Routes
+from mercato.web.endpoint import ADMINS, SIGNED_IN, Options, Routes
 from mercato.web.envelope import Page
 from mercato.web.idempotency import Claims
 from mercato.web.paging import ListQuery, newest_first
@@ -135,7 +135,7 @@ def _changing(api: Routes, orders: Orders) -> None:
         by = call.cause(view)
         return view(await orders.cancel(call.principal, order_id, body.reason, by=by, at=call.now))
 
-    moving: dict[str, Any] = {
+    moving: Options = {
         "allow": ADMINS,
         "raises": (NotFound, InvalidTransition, ReservationPending),
     }

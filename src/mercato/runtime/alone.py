@@ -15,11 +15,11 @@ from mercato.contracts.stores import Store
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import Unavailable
 from mercato.kernel.ids import OrderId
-from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId
+from mercato.kernel.tenancy import DEFAULT_TENANT, StoreStatus, TenantId, Tier
 from mercato.runtime.embedded import build_orders, build_payments, build_products, build_users
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings
-from mercato.web.auth import KnownStore
+from mercato.web.auth import FindStore
 
 
 class AwayStores:
@@ -29,10 +29,10 @@ class AwayStores:
         """Raise Unavailable."""
         raise Unavailable("The users service is away.", retry_after=5)
 
-    async def known(self, tenant: TenantId) -> bool:
-        """Say that the default store is there; raise Unavailable for any other."""
+    async def find_for_call(self, tenant: TenantId) -> Store | None:
+        """Return the default store as it usually is; raise Unavailable for any other."""
         if tenant == DEFAULT_TENANT:
-            return True
+            return Store(tenant, "", "", Tier.UNLIMITED, StoreStatus.ACTIVE)
         raise Unavailable("The users service is away.", retry_after=5)
 
 
@@ -66,7 +66,7 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
     """Return a process of one service. The keys of the data folder are shared with others."""
     stores = AwayStores()
     keys = KeyRing(settings.folder / "keys")
-    known: KnownStore = stores.known
+    find_store: FindStore = stores.find_for_call
     terms = TokenTerms(
         issuer=settings.issuer, audience=settings.audience, lifetime=timedelta(seconds=settings.token_ttl)
     )
@@ -77,7 +77,7 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
     match service:
         case "users":
             users = build_users(settings, clock)
-            parts, known = users.parts, users.known_store
+            parts, find_store = users.parts, users.find_store
             before_start = (lambda: users.service.ensure_default_store(at=clock()),)
         case "products":
             parts = build_products(settings, clock, stores).parts
@@ -94,7 +94,8 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
         services={service: parts},
         bus=None,
         authenticator=verifier,
-        known_store=known,
+        find_store=find_store,
+        limits=settings.limits(None),
         hash_secret=keys.hash_secret(),
         before_start=before_start,
         closers=closers,

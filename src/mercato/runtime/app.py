@@ -14,6 +14,7 @@ from mercato.runtime.settings import Settings
 from mercato.web import health as health_web
 from mercato.web import openapi
 from mercato.web.access_log import AccessLog, Write
+from mercato.web.auth import Stores
 from mercato.web.call import Call
 from mercato.web.cors import Cors
 from mercato.web.endpoint import PUBLIC, Endpoint, Routes
@@ -41,13 +42,15 @@ def application(
     shell = Shell(
         Router(endpoints),
         authenticator=composition.authenticator,
-        known_store=composition.known_store,
+        stores=Stores(composition.find_store, settings.tenant_domain),
+        limits=composition.limits,
         cors=Cors(origins),
         access_log=access_log,
         metrics=metrics,
         clock=clock,
         hash_secret=composition.hash_secret,
         deadline_s=settings.request_deadline,
+        max_body=settings.max_body,
     )
     metrics.watch_in_flight(lambda: len(shell.under_way))
     return shell, health

@@ -29,6 +29,7 @@ def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
             onboarding=settings.onboarding,
             default_tier=Tier(settings.default_tier),
             token_ttl_s=int(settings.token_ttl),
+            refresh_ttl_days=settings.refresh_ttl,
         ),
     )
 
@@ -82,7 +83,8 @@ class Embedded:
             services={each.name: each for each in parts},
             bus=InProcessBus(),
             authenticator=self.users.verifier,
-            known_store=self.users.known_store,
+            find_store=self.users.find_store,
+            limits=settings.limits(None),
             hash_secret=self.users.keys.hash_secret(),
             workers=(("orphans", self.products.orphan_worker(self.orders.desk)),),
             before_start=(lambda: self.users.service.ensure_default_store(at=clock()), self.payments.take_up),

@@ -11,16 +11,19 @@ from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.inbox import SqlInbox
 from mercato.adapters.sql.outbox import SqlOutbox
 from mercato.kernel.clock import Clock
+from mercato.kernel.errors import Unavailable
 from mercato.messaging.bus import Bus
 from mercato.messaging.inbox import Inbox
 from mercato.messaging.relay import Relay
-from mercato.web.auth import Authenticator, KnownStore
+from mercato.web.auth import Authenticator, FindStore
 from mercato.web.idempotency import KEPT
+from mercato.web.limits import Limits
 
 log = logging.getLogger(__name__)
 
 _CLAIMS_SWEEP_S = 300.0
 _CLAIMS_BATCH = 1_000
+_QUOTAS_EVERY_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +35,8 @@ class Composition:
     bus: Bus | None
     """What connects the services; without one their events wait in the outbox."""
     authenticator: Authenticator
-    known_store: KnownStore
+    find_store: FindStore
+    limits: Limits
     hash_secret: bytes
     workers: tuple[tuple[str, Worker], ...] = ()
     before_start: tuple[Callable[[], Awaitable[object]], ...] = ()
@@ -82,6 +86,7 @@ class Process:
         """
         for parts in self.composition.services.values():
             await parts.claims.end_leases()
+        await self.composition.limits.load(self._clock())
         for prepare in self.composition.before_start:
             await prepare()
         self._relaying = [
@@ -96,6 +101,7 @@ class Process:
         self._working = [asyncio.create_task(worker(), name=name) for name, worker in workers]
         claims = _purge_claims(self.composition.services.values(), self._clock)
         self._working.append(asyncio.create_task(claims, name="claims"))
+        self._working.append(asyncio.create_task(_save_quotas(self.composition.limits), name="quotas"))
 
     @property
     def alive(self) -> bool:
@@ -109,6 +115,10 @@ class Process:
         for task in self._working:
             task.cancel()
         await asyncio.gather(*self._working, *self._relaying, return_exceptions=True)
+        try:
+            await self.composition.limits.save()
+        except Unavailable:
+            log.exception("quotas cannot be saved")
         await self.close()
 
     async def close(self) -> None:
@@ -118,6 +128,16 @@ class Process:
                 closing.push_async_callback(parts.steps.db.close)
             for closer in self.composition.closers:
                 closing.push_async_callback(closer)
+
+
+async def _save_quotas(limits: Limits) -> None:
+    """Write what was counted, every so often: a crash forgets no more than that."""
+    while True:
+        await asyncio.sleep(_QUOTAS_EVERY_S)
+        try:
+            await limits.save()
+        except Unavailable as error:
+            log.warning("quotas cannot be saved", extra={"cause": repr(error)})
 
 
 async def _purge_claims(services: Iterable[ServiceParts], clock: Clock) -> None:

@@ -10,8 +10,16 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from mercato.kernel.tenancy import Tier
+from mercato.web.limits import Allowance, Limits, QuotaStore
+
 PREFIX = "MERCATO_"
 DOTENV = Path(".env")
+
+
+SECRET = {"secret": True}
+"""Marks a setting whose value is never shown."""
+_SHOWN = "(set)"
 
 
 class WrongSetting(Exception):
@@ -23,6 +31,10 @@ def _doc(text: str, **limits: Any) -> msgspec.Meta:  # noqa: ANN401  msgspec.Met
 
 
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
+_Bytes = Annotated[int, msgspec.Meta(ge=1024, le=1 << 40)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+_TIER_PATTERN = r"^[0-9]{1,9}/[0-9]{1,9}/[0-9]{1,9}\Z"
+_TIER = "requests per second/burst/requests per day of the tier; 0 is no limit"
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +48,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["basic", "advanced", "premium", "unlimited"],
         _doc("tier of a store whose opener may not choose"),
     ] = "unlimited"
+    tier_basic: Annotated[str, _doc(_TIER, pattern=_TIER_PATTERN)] = "10/10/1000"
+    tier_advanced: Annotated[str, _doc(_TIER, pattern=_TIER_PATTERN)] = "15/15/2000"
+    tier_premium: Annotated[str, _doc(_TIER, pattern=_TIER_PATTERN)] = "300/300/6000"
+    tier_unlimited: Annotated[str, _doc(_TIER, pattern=_TIER_PATTERN)] = "0/0/0"
+    address_rate: Annotated[_Count, _doc("requests per second of one client address; 0 is no limit")] = 0
+    address_burst: Annotated[_Count, _doc("requests at once of one client address")] = 200
+    tenant_domain: Annotated[str, _doc("domain below which each store has a host; empty for none")] = ""
+    max_body: Annotated[_Bytes, _doc("bytes of a request's body")] = 1024 * 1024
+    max_import: Annotated[_Bytes, _doc("bytes of an import, which is read while it arrives")] = 1 << 30
     issuer: Annotated[str, _doc("issuer of the tokens, a URL", min_length=1)] = "http://localhost:8080"
     audience: Annotated[str, _doc("audience of the tokens", min_length=1)] = "mercato"
     token_ttl: Annotated[float, _doc("seconds an access token is valid", ge=1, le=86_400)] = 900.0
+    refresh_ttl: Annotated[int, _doc("days a refresh token is valid", ge=1, le=365)] = 30
+    link_url: Annotated[
+        str, _doc("page that links in emails lead to; {action} and {token} are filled in; empty: our own")
+    ] = ""
     cors_origins: Annotated[str, _doc("other origins that browsers may call from, comma-separated, or *")] = (
         ""
     )
@@ -48,6 +73,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     )
     hold: Annotated[_Seconds, _doc("seconds an order's stock is held for its payment")] = 900.0
     orphan_grace: Annotated[_Seconds, _doc("seconds after a hold's end until its order is asked for")] = 60.0
+    payment_provider: Annotated[Literal["sandbox", "stripe"], _doc("who moves the money")] = "sandbox"
+    sandbox_webhooks: Annotated[
+        Literal["off", "on", "late", "twice", "shuffled"], _doc("how the sandbox reports what it did")
+    ] = "off"
+    stripe_key: Annotated[str, _doc("secret key of the Stripe account", extra=SECRET)] = ""
+    stripe_webhook_secret: Annotated[str, _doc("what Stripe signs its webhooks with", extra=SECRET)] = ""
+    stripe_url: Annotated[str, _doc("where Stripe's API is", min_length=1)] = "https://api.stripe.com"
     provider_timeout: Annotated[_Seconds, _doc("seconds a payment provider gets to answer")] = 10.0
     outbox_retention: Annotated[_Seconds, _doc("seconds that sent events are kept")] = 86_400.0
     log_level: Annotated[
@@ -62,6 +94,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     def folder(self) -> Path:
         """The data folder."""
         return Path(self.data)
+
+    def allowance(self, tier: Tier) -> Allowance:
+        """Return what a tier allows."""
+        given: dict[Tier, str] = {
+            Tier.BASIC: self.tier_basic,
+            Tier.ADVANCED: self.tier_advanced,
+            Tier.PREMIUM: self.tier_premium,
+            Tier.UNLIMITED: self.tier_unlimited,
+        }
+        per_s, burst, per_day = map(int, given[tier].split("/"))
+        return Allowance(per_s, burst, per_day)
+
+    def limits(self, quotas: QuotaStore | None) -> Limits:
+        """Return the limits; without `quotas` the day's counts end with the process."""
+        return Limits(
+            {tier: self.allowance(tier) for tier in Tier},
+            address=Allowance(self.address_rate, self.address_burst),
+            quotas=quotas,
+        )
 
 
 class Described(msgspec.Struct, frozen=True):
@@ -93,7 +144,7 @@ def describe(environ: Mapping[str, str], **options: object) -> list[Described]:
     return [
         Described(
             variable(field.name),
-            str(getattr(settings, field.name)),
+            _shown(getattr(settings, field.name), field.type),
             str(getattr(defaults, field.name)),
             sources.get(field.name, "default"),
             _description(field.type),
@@ -148,11 +199,19 @@ def _convert(name: str, value: object, kind: Any) -> Any:  # noqa: ANN401  the f
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:
         expected = str(error).replace("`", "")
-        raise WrongSetting(f"{name} is {value!r}, which is not acceptable: {expected}.") from None
+        shown = _shown(value, kind)
+        raise WrongSetting(f"{name} is {shown!r}, which is not acceptable: {expected}.") from None
+
+
+def _shown(value: object, kind: Any) -> str:  # noqa: ANN401  the field's own type
+    """Return a value as it may be shown: secrets are only said to be there."""
+    secret = any((meta.extra or {}).get("secret") for meta in _metas(kind))
+    return _SHOWN if secret and value else str(value)
 
 
 def _description(kind: Any) -> str:  # noqa: ANN401  the field's own type
-    for meta in getattr(kind, "__metadata__", ()):
-        if isinstance(meta, msgspec.Meta) and meta.description:
-            return meta.description
-    return ""
+    return next((meta.description for meta in _metas(kind) if meta.description), "")
+
+
+def _metas(kind: Any) -> list[msgspec.Meta]:  # noqa: ANN401  the field's own type
+    return [meta for meta in getattr(kind, "__metadata__", ()) if isinstance(meta, msgspec.Meta)]

@@ -13,7 +13,7 @@ from mercato.contracts.users import UserCreated
 from mercato.kernel.errors import Conflict, FieldError, ValidationFailed
 from mercato.kernel.ids import UserId
 from mercato.kernel.money import EXPONENTS
-from mercato.kernel.principal import PLATFORM, Principal, Role
+from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import DEFAULT_TENANT, SLUG_PATTERN, StoreStatus, TenantId, Tier, is_slug
 
 MAX_EMAIL = 254
@@ -132,7 +132,7 @@ def email_key(email: str) -> str:
 
 def home(caller: Principal) -> TenantId:
     """Return the store that keeps the caller's account, whichever one the call acts in."""
-    return DEFAULT_TENANT if caller.role in PLATFORM else caller.tenant
+    return DEFAULT_TENANT if caller.role is Role.OPERATOR else caller.tenant
 
 
 def user_refusals(new: NewUser, prefix: str = "") -> list[FieldError]:

@@ -20,7 +20,7 @@ from mercato.users.routes import Onboarding, routes
 from mercato.users.service.directory import CachedDirectory
 from mercato.users.service.users import SessionTerms, Users
 from mercato.users.stores.sql import SqlTenants, SqlUsers
-from mercato.web.auth import KnownStore
+from mercato.web.auth import FindStore
 
 
 class UsersSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,7 +42,7 @@ class UsersService:
     parts: ServiceParts
     service: Users
     directory: StoreDirectory
-    known_store: KnownStore
+    find_store: FindStore
     verifier: TokenVerifier
     keys: KeyRing
 
@@ -78,7 +78,7 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
         parts=parts,
         service=users,
         directory=directory,
-        known_store=directory.known,
+        find_store=directory.find,
         verifier=TokenVerifier(keys, terms, clock=clock),
         keys=keys,
     )

@@ -24,6 +24,8 @@ class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
     client: str
     tenant: str | None = None
     user: str | None = None
+    away: bool = False
+    """The user acts in a store that is not their own, as operators and some machines may."""
     code: str = ""
 
 

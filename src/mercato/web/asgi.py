@@ -4,8 +4,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
 from typing import Any
 
 from mercato.kernel.errors import BadRequest
-from mercato.web.body import collect
-from mercato.web.http import Request
+from mercato.web.body import collect, pieces
+from mercato.web.http import Chunks, Request, Response
 from mercato.web.shell import Shell
 
 Scope = MutableMapping[str, Any]
@@ -27,12 +27,20 @@ class AsgiApp:
         request = _request(scope, receive)
         response = await self._shell.handle(request)
         headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-        if response.status != 204:
+        if response.status not in {204, 304}:
             headers.append((b"content-type", response.content_type.encode("latin-1")))
-            headers.append((b"content-length", b"%d" % len(response.body)))
+            if response.stream is None:
+                headers.append((b"content-length", b"%d" % len(response.body)))
         await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        body = b"" if request.method == "HEAD" else response.body
-        await send({"type": "http.response.body", "body": body, "more_body": False})
+        await _send_body(response, send, whole=request.method != "HEAD")
+
+
+async def _send_body(response: Response, send: Send, *, whole: bool) -> None:
+    if response.stream is not None and whole:
+        async for piece in response.stream:
+            await send({"type": "http.response.body", "body": piece, "more_body": True})
+    body = response.body if whole else b""
+    await send({"type": "http.response.body", "body": body, "more_body": False})
 
 
 def _request(scope: Scope, receive: Receive) -> Request:
@@ -47,6 +55,9 @@ def _request(scope: Scope, receive: Receive) -> Request:
     async def read_body(limit: int) -> bytes:
         return await collect(headers, _chunks(receive), limit)
 
+    def stream_body(limit: int) -> Chunks:
+        return pieces(headers, _chunks(receive), limit)
+
     return Request(
         method=scope["method"],
         path=scope["path"],
@@ -55,6 +66,7 @@ def _request(scope: Scope, receive: Receive) -> Request:
         client=client[0] if client else "",
         secure=scope.get("scheme") == "https",
         read_body=read_body,
+        stream_body=stream_body,
         header_bytes=size,
     )
 

@@ -1,13 +1,15 @@
 """Authentication and rights: who calls, and whether that role may at all."""
 
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol
 
 import msgspec
 
-from mercato.kernel.errors import Forbidden, NotFound, Unauthenticated
-from mercato.kernel.principal import PLATFORM, Principal
-from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId
+from mercato.contracts.stores import Store
+from mercato.kernel.errors import Forbidden, NotFound, Unauthenticated, Unavailable
+from mercato.kernel.principal import Principal, Role
+from mercato.kernel.tenancy import DEFAULT_TENANT, StoreStatus, TenantId
 from mercato.web.endpoint import Endpoint
 from mercato.web.http import Request
 
@@ -22,8 +24,20 @@ class Authenticator(Protocol):
         ...
 
 
-KnownStore = Callable[[TenantId], Awaitable[bool]]
-"""Says whether a store of that id is open for business. Answers may be some seconds old."""
+FindStore = Callable[[TenantId], Awaitable[Store | None]]
+"""Returns a store, whatever its status. Answers may be a second old. Raises Unavailable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Acting:
+    """In which store a call acts, and as whom."""
+
+    tenant: TenantId
+    caller: Principal | None
+    store: Store | None
+    """None where the token says it all, and the service that keeps the stores is away."""
+    home: TenantId | None = None
+    """The caller's own store, where the call acts in another that it named."""
 
 
 async def caller_of(request: Request, authenticator: Authenticator) -> Principal | None:
@@ -45,22 +59,61 @@ def check_role(endpoint: Endpoint, caller: Principal | None) -> None:
         raise Unauthenticated("Sign in first.")
     if caller.role not in endpoint.allow:
         raise Forbidden("Your role may not do this.")
+    missing = endpoint.scope is not None and endpoint.scope not in caller.scopes
+    if missing and caller.role is Role.SERVICE:
+        raise Forbidden(f"This needs the scope {endpoint.scope}.")
 
 
-async def acting_in(
-    request: Request, caller: Principal | None, known: KnownStore
-) -> tuple[TenantId, Principal | None]:
-    """Return the store the call acts in, and the caller as acting there.
+class Stores:
+    """Finds the store that a request acts in."""
 
-    A token names its store; only platform roles, and calls without a token, name one by
-    header. Raises NotFound for a store that is not there.
-    """
-    named = request.headers.get(TENANT_HEADER)
-    if caller is not None and (named is None or caller.role not in PLATFORM):
-        return caller.tenant, caller
-    if named is None:
-        return DEFAULT_TENANT, None
-    tenant = TenantId(named)
-    if not await known(tenant):
+    def __init__(self, find: FindStore, domain: str = "") -> None:
+        """Below `domain`, if there is one, each store has a host of its own."""
+        self._find = find
+        self._suffix = f".{domain.lower().strip('.')}" if domain else ""
+
+    async def acting_in(self, request: Request, caller: Principal | None) -> Acting:
+        """Return the store the call acts in, and the caller as acting there.
+
+        A token names its store. Operators, machines that may act anywhere, and calls without a
+        token name one by header; the latter also by host. Raises NotFound for a store that is
+        not there, Unauthenticated for a token of one, Forbidden for one that is suspended.
+        """
+        named = request.headers.get(TENANT_HEADER)
+        if caller is None:
+            tenant = TenantId(named if named is not None else self._of_host(request))
+            return Acting(tenant, None, _open(await self._find(tenant)))
+        if named is None or not caller.names_store:
+            return Acting(caller.tenant, caller, await self._of_token(caller))
+        tenant = TenantId(named)
+        store = await self._find(tenant)
+        if store is None:
+            raise NotFound("There is no such store.")
+        if caller.role is not Role.OPERATOR:
+            _open(store)
+        return Acting(tenant, msgspec.structs.replace(caller, tenant=tenant), store, home=caller.tenant)
+
+    async def _of_token(self, caller: Principal) -> Store | None:
+        try:
+            store = await self._find(caller.tenant)
+        except Unavailable:
+            return None
+        if store is None or store.status is StoreStatus.OFFBOARDED:
+            raise Unauthenticated("The store that the token is for is closed.")
+        return store if caller.role is Role.OPERATOR else _open(store)
+
+    def _of_host(self, request: Request) -> str:
+        """Return the store whose host was called, or the one that needs no name."""
+        host = request.headers.get("host", "").lower().partition(":")[0].rstrip(".")
+        if not self._suffix or not host.endswith(self._suffix):
+            return DEFAULT_TENANT
+        return host.removesuffix(self._suffix)
+
+
+def _open(store: Store | None) -> Store:
+    """Return a store that trades. Raises NotFound, Forbidden."""
+    if store is None or store.status is StoreStatus.OFFBOARDED:
         raise NotFound("There is no such store.")
-    return tenant, caller if caller is None else msgspec.structs.replace(caller, tenant=tenant)
+    if store.status is StoreStatus.SUSPENDED:
+        raise Forbidden("This store is suspended.")
+    return store

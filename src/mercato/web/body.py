@@ -1,20 +1,18 @@
 """Reading bodies: never more than the endpoint takes, and never longer than a deadline."""
 
 import asyncio
-from collections.abc import AsyncIterable, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
 from mercato.kernel.errors import BadRequest
 from mercato.web.errors import PayloadTooLarge
 
 BODY_DEADLINE_S = 20.0
+"""For a whole body; of one that is read while it arrives, for each piece."""
 
 
 async def collect(headers: Mapping[str, str], chunks: AsyncIterable[bytes], limit: int) -> bytes:
     """Return the whole body. Raises PayloadTooLarge, and BadRequest for one that comes too slowly."""
-    too_large = PayloadTooLarge(f"The body must not exceed {limit} bytes.")
-    declared = headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > limit:
-        raise too_large
+    _check_declared(headers, limit)
     found: list[bytes] = []
     size = 0
     try:
@@ -22,8 +20,39 @@ async def collect(headers: Mapping[str, str], chunks: AsyncIterable[bytes], limi
             async for chunk in chunks:
                 size += len(chunk)
                 if size > limit:
-                    raise too_large
+                    raise _too_large(limit)
                 found.append(chunk)
     except TimeoutError:
         raise BadRequest("The body did not arrive in time.") from None
     return found[0] if len(found) == 1 else b"".join(found)
+
+
+async def pieces(
+    headers: Mapping[str, str], chunks: AsyncIterable[bytes], limit: int
+) -> AsyncIterator[bytes]:
+    """Yield the body as it arrives. Raises PayloadTooLarge, and BadRequest for one that stands still."""
+    _check_declared(headers, limit)
+    size = 0
+    arriving = aiter(chunks)
+    while True:
+        try:
+            async with asyncio.timeout(BODY_DEADLINE_S):
+                chunk = await anext(arriving)
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            raise BadRequest("The body did not arrive in time.") from None
+        size += len(chunk)
+        if size > limit:
+            raise _too_large(limit)
+        yield chunk
+
+
+def _check_declared(headers: Mapping[str, str], limit: int) -> None:
+    declared = headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > limit:
+        raise _too_large(limit)
+
+
+def _too_large(limit: int) -> PayloadTooLarge:
+    return PayloadTooLarge(f"The body must not exceed {limit} bytes.")

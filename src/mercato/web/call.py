@@ -10,6 +10,7 @@ from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import TenantId
+from mercato.kernel.versions import ANY_VERSION, Expected
 from mercato.web.envelope import encode, success
 
 ANONYMOUS = "anonymous"
@@ -28,6 +29,8 @@ class Call:
     replayed: bool = False
     """The operation was done by an earlier call with the same key; tell its outcome again."""
     effect: ByCall | None = None
+    expected: Expected = ANY_VERSION
+    """What If-Match says, at an endpoint that is declared `versioned`."""
 
     @property
     def principal(self) -> Principal:

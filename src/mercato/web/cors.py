@@ -4,7 +4,10 @@ from mercato.web.http import Header, Request
 
 _METHODS = "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"
 _HEADERS = "Authorization, Content-Type, Idempotency-Key, If-Match, If-None-Match, X-Request-Id, X-Tenant-Id"
-_EXPOSED = "ETag, Idempotent-Replayed, Link, Retry-After, X-Cache, X-Request-Id"
+_EXPOSED = (
+    "ETag, Idempotent-Replayed, Link, Retry-After, X-Cache, "
+    "X-RateLimit-Limit, X-RateLimit-Remaining, X-RateLimit-Reset, X-Request-Id"
+)
 _MAX_AGE = "600"
 
 

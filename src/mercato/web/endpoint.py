@@ -1,7 +1,7 @@
 """Endpoint declarations: the single source of routing, validation, rights and OpenAPI.
 
 A route is a typed function. Its parameters say what it takes: `call`, the path's placeholders
-by name, `body` (a Body) and `query` (a Query). Its return type says what it answers:
+by name, `body` (a Body, or an Upload) and `query` (a Query). Its return type says what it answers:
 
     @routes.post("/orders", status=201, allow=SIGNED_IN, idempotent=True)
     async def place(call: Call, body: PlaceOrder) -> OrderView: ...
@@ -11,7 +11,7 @@ import inspect
 import re
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, get_type_hints
+from typing import Any, Required, TypedDict, Unpack, get_type_hints
 
 import msgspec
 
@@ -19,14 +19,13 @@ from mercato.kernel.errors import MercatoError
 from mercato.kernel.principal import ANYONE, OPERATORS, STAFF, Role
 from mercato.web.call import Call
 from mercato.web.decode import Body, BodyDecoder, Query
+from mercato.web.envelope import Upload
 from mercato.web.idempotency import Claims
 
 SIGNED_IN = ANYONE
 ADMINS = STAFF
 OPERATOR = OPERATORS
 PUBLIC: None = None
-
-DEFAULT_MAX_BODY = 1024 * 1024
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -41,7 +40,24 @@ class NoQuery(Query, frozen=True):
     """The query of an endpoint that takes no parameters."""
 
 
-@dataclass(frozen=True, slots=True)
+class Options(TypedDict, total=False):
+    """What a declaration says besides its function; Endpoint says what each means."""
+
+    allow: Required[frozenset[Role] | None]
+    status: int
+    also: tuple[int, ...]
+    idempotent: bool
+    reissues: bool
+    raises: tuple[type[MercatoError], ...]
+    scope: str | None
+    versioned: bool
+    accepts: tuple[str, ...]
+    max_body: int | None
+    deadline_s: float | None
+    in_contract: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Endpoint:
     """One method on one path, as declared."""
 
@@ -49,26 +65,36 @@ class Endpoint:
     path: str
     handler: Handler
     tag: str
-    status: int
-    also: tuple[int, ...]
+    status: int = 200
+    also: tuple[int, ...] = ()
     """Further statuses of success, which a handler chooses by its Reply."""
     allow: frozenset[Role] | None
     """The roles that may call it; None lets anybody, with or without a token."""
+    scope: str | None
+    """What a machine must have been given to call it; None if its role is enough."""
+    versioned: bool = False
+    """A write of one object, which If-Match may bind to a version."""
+    idempotent: bool = False
     claims: Claims | None
     """Where idempotency keys are claimed; None where keys mean nothing."""
-    reissues: bool
+    reissues: bool = False
     """A replay asks the handler again instead of storing an answer that holds secrets."""
     takes_body: bool
+    accepts: tuple[str, ...] = ()
+    """The content types of an upload, which is read while it arrives; empty for JSON bodies."""
     body_type: type[Body]
     body_optional: bool
     """No field is required, so an absent body is an empty one."""
     takes_query: bool
     query_type: type[Query]
     returns: Any
-    raises: tuple[type[MercatoError], ...]
-    max_body: int
+    raises: tuple[type[MercatoError], ...] = ()
+    max_body: int | None = None
+    """In bytes; None leaves it to the shell."""
+    deadline_s: float | None = None
+    """How long a call may take; None leaves it to the shell."""
     decoder: BodyDecoder
-    in_contract: bool
+    in_contract: bool = True
     """Whether the OpenAPI document names it and answers are enveloped."""
 
     @property
@@ -112,74 +138,68 @@ class Routes:
         self._prefix = prefix
         self._claims = claims
 
-    def add(  # noqa: PLR0913  a declaration's own words
-        self,
-        method: str,
-        path: str,
-        *,
-        allow: frozenset[Role] | None,
-        status: int = 200,
-        also: tuple[int, ...] = (),
-        idempotent: bool = False,
-        reissues: bool = False,
-        raises: tuple[type[MercatoError], ...] = (),
-        max_body: int = DEFAULT_MAX_BODY,
-        in_contract: bool = True,
-    ) -> Callable[[Handler], Handler]:
-        """Declare an endpoint. Raises TypeError where the function does not fit the path."""
+    def add(self, method: str, path: str, **options: Unpack[Options]) -> Callable[[Handler], Handler]:
+        """Declare an endpoint. Raises TypeError where the function does not fit the path.
+
+        Machines need the scope of the tag, to read for a GET and to write for all else, unless
+        `scope` says otherwise.
+        """
+        idempotent = options.get("idempotent", False)
         if idempotent and self._claims is None:
             raise TypeError(f"{method} {path} is idempotent, and its routes have no claims")
+        options.setdefault("scope", f"{self._tag}:{'read' if method == 'GET' else 'write'}")
 
         def declare(handler: Handler) -> Handler:
-            hints = get_type_hints(handler)
-            names = list(inspect.signature(handler).parameters)
-            placeholders = _PLACEHOLDER.findall(self._prefix + path)
-            expected = ["call", *placeholders, *[name for name in ("body", "query") if name in names]]
-            if names != expected:
-                raise TypeError(f"{handler.__name__} takes {names}, and {path} gives {expected}")
+            hints, names = _signature(handler, self._prefix + path)
             body_type = hints.get("body", NoBody)
+            if (body_type is Upload) != ("accepts" in options):
+                raise TypeError(f"{handler.__name__} takes an upload, or it accepts content types: never one")
+            body_type = NoBody if body_type is Upload else body_type
             endpoint = Endpoint(
                 method=method,
                 path=self._prefix + path,
                 handler=handler,
                 tag=self._tag,
-                status=status,
-                also=also,
-                allow=allow,
                 claims=self._claims if idempotent else None,
-                reissues=reissues,
                 takes_body="body" in names,
                 body_type=body_type,
                 body_optional=not any(field.required for field in msgspec.structs.fields(body_type)),
                 takes_query="query" in names,
                 query_type=hints.get("query", NoQuery),
                 returns=hints["return"],
-                raises=raises,
-                max_body=max_body,
                 decoder=BodyDecoder(body_type),
-                in_contract=in_contract,
+                **options,
             )
             self.endpoints.append(endpoint)
             return handler
 
         return declare
 
-    def get(self, path: str, **options: Any) -> Callable[[Handler], Handler]:  # noqa: ANN401
+    def get(self, path: str, **options: Unpack[Options]) -> Callable[[Handler], Handler]:
         """Declare a GET; options as for `add`."""
         return self.add("GET", path, **options)
 
-    def post(self, path: str, **options: Any) -> Callable[[Handler], Handler]:  # noqa: ANN401
+    def post(self, path: str, **options: Unpack[Options]) -> Callable[[Handler], Handler]:
         """Declare a POST; options as for `add`."""
         return self.add("POST", path, **options)
 
-    def put(self, path: str, **options: Any) -> Callable[[Handler], Handler]:  # noqa: ANN401
+    def put(self, path: str, **options: Unpack[Options]) -> Callable[[Handler], Handler]:
         """Declare a PUT; options as for `add`."""
         return self.add("PUT", path, **options)
 
-    def patch(self, path: str, **options: Any) -> Callable[[Handler], Handler]:  # noqa: ANN401
+    def patch(self, path: str, **options: Unpack[Options]) -> Callable[[Handler], Handler]:
         """Declare a PATCH; options as for `add`."""
         return self.add("PATCH", path, **options)
 
-    def delete(self, path: str, **options: Any) -> Callable[[Handler], Handler]:  # noqa: ANN401
+    def delete(self, path: str, **options: Unpack[Options]) -> Callable[[Handler], Handler]:
         """Declare a DELETE; options as for `add`."""
         return self.add("DELETE", path, **options)
+
+
+def _signature(handler: Handler, path: str) -> tuple[dict[str, Any], list[str]]:
+    """Return a handler's types and parameters. Raises TypeError where they do not fit the path."""
+    names = list(inspect.signature(handler).parameters)
+    expected = ["call", *_PLACEHOLDER.findall(path), *[name for name in ("body", "query") if name in names]]
+    if names != expected:
+        raise TypeError(f"{handler.__name__} takes {names}, and {path} gives {expected}")
+    return get_type_hints(handler), names

@@ -6,7 +6,7 @@ from typing import Generic, TypeVar
 
 import msgspec
 
-from mercato.web.http import Header
+from mercato.web.http import Chunks, Header
 
 T = TypeVar("T")
 
@@ -49,6 +49,27 @@ class Encoded(Generic[T]):
     """Data of type T that is encoded already, as a cache keeps it."""
 
     data: bytes
+    headers: tuple[Header, ...] = ()
+    etag: str | None = None
+    meta: PageMeta | None = None
+    """Where the data is a page of a list."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """A body that is read while it arrives, by an endpoint that declares it as `body`."""
+
+    content_type: str
+    """One of those the endpoint takes."""
+    chunks: Chunks
+
+
+@dataclass(frozen=True, slots=True)
+class Download:
+    """An answer that is sent while it is made, without an envelope."""
+
+    content_type: str
+    chunks: Chunks
     headers: tuple[Header, ...] = ()
 
 

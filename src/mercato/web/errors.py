@@ -32,7 +32,7 @@ class PayloadTooLarge(MercatoError):
 
 
 class UnsupportedMediaType(MercatoError):
-    """The body is not JSON, or is encoded."""
+    """The body is of a kind that the endpoint does not take, or is encoded."""
 
     kind = Kind.UNSUPPORTED_MEDIA
     code = "UNSUPPORTED_MEDIA_TYPE"

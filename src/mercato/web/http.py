@@ -1,12 +1,17 @@
 """Requests and responses as plain values, whatever server carries them."""
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 Header = tuple[str, str]
 
 ReadBody = Callable[[int], Awaitable[bytes]]
 """Reads the whole body, at most that many bytes. Raises PayloadTooLarge."""
+
+Chunks = AsyncIterator[bytes]
+
+StreamBody = Callable[[int], Chunks]
+"""Reads the body as it comes, at most that many bytes. The iterator raises PayloadTooLarge."""
 
 
 @dataclass(slots=True)
@@ -23,14 +28,17 @@ class Request:
     client: str
     secure: bool
     read_body: ReadBody
+    stream_body: StreamBody
     header_bytes: int = 0
 
 
 @dataclass(slots=True)
 class Response:
-    """One response, whole."""
+    """One response: whole, or with a body that is made while it is sent."""
 
     status: int
     body: bytes = b""
     content_type: str = "application/json"
     headers: list[Header] = field(default_factory=list)
+    stream: Chunks | None = None
+    """Instead of `body`; what it raises breaks the answer off."""

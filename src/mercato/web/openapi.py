@@ -17,7 +17,7 @@ from mercato.kernel.errors import (
     ValidationFailed,
 )
 from mercato.kernel.money import Amount
-from mercato.kernel.principal import ANYONE, PLATFORM
+from mercato.kernel.principal import ANYONE, Role
 from mercato.web.endpoint import Endpoint, NoBody
 from mercato.web.envelope import Encoded, Page, PageMeta, Reply
 from mercato.web.errors import (
@@ -195,7 +195,7 @@ def _parameters(endpoint: Endpoint, schemas: _Schemas) -> list[_Json]:
         for name in endpoint.path_parameters
     ]
     parameters += schemas.query(endpoint)
-    if endpoint.allow is None or endpoint.allow & PLATFORM:
+    if endpoint.allow is None or endpoint.allow & {Role.OPERATOR, Role.SERVICE}:
         parameters.append(_TENANT_PARAMETER)
     if endpoint.claims is not None:
         parameters.append(_KEY_PARAMETER)

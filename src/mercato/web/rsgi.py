@@ -7,8 +7,8 @@ one call and header names and values are text already.
 from collections.abc import AsyncIterator, Iterable
 from typing import Protocol
 
-from mercato.web.body import collect
-from mercato.web.http import Request
+from mercato.web.body import collect, pieces
+from mercato.web.http import Chunks, Request
 from mercato.web.shell import Shell
 
 _UNREADABLE = "\ufffd"
@@ -54,6 +54,18 @@ class Transport(Protocol):
         """Answer with a body, whose length the server adds."""
         ...
 
+    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "Stream":
+        """Answer with a body that follows in pieces."""
+        ...
+
+
+class Stream(Protocol):
+    """An answer's body under way."""
+
+    async def send_bytes(self, data: bytes) -> None:
+        """Send a piece; returns when there is room for the next."""
+        ...
+
 
 class RsgiApp:
     """An RSGI application around a Shell."""
@@ -78,6 +90,9 @@ class RsgiApp:
         async def read_body(limit: int) -> bytes:
             return await collect(headers, transport, limit)
 
+        def stream_body(limit: int) -> Chunks:
+            return pieces(headers, transport, limit)
+
         response = await self._shell.handle(
             Request(
                 method=scope.method,
@@ -87,13 +102,19 @@ class RsgiApp:
                 client=scope.client.rpartition(":")[0],
                 secure=scope.scheme == "https",
                 read_body=read_body,
+                stream_body=stream_body,
                 header_bytes=sum(len(name) + len(value) for name, value in items),
             )
         )
-        if response.status == 204:
-            transport.response_empty(204, response.headers)
+        if response.status in {204, 304}:
+            transport.response_empty(response.status, response.headers)
             return
         response.headers.append(("content-type", response.content_type))
+        if response.stream is not None:
+            stream = transport.response_stream(response.status, response.headers)
+            async for piece in response.stream:
+                await stream.send_bytes(piece)
+            return
         transport.response_bytes(response.status, response.headers, response.body)
 
 

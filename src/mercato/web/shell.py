@@ -1,7 +1,7 @@
 """The shell around every handler: one pass from a request to its answer.
 
-In this order: request id, limits, CORS, authentication, rights, decode, claim, handler,
-encode, security headers, log line, metrics.
+In this order: request id, size, address limit, authentication, rights, store, store limit, decode,
+claim, handler, encode, preconditions, security headers, log line, metrics.
 """
 
 import asyncio
@@ -9,7 +9,7 @@ import logging
 import re
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -19,16 +19,18 @@ from mercato.kernel.errors import BadRequest, MercatoError, Unavailable
 from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import DEFAULT_TENANT
-from mercato.web import idempotency
+from mercato.web import etag, idempotency
 from mercato.web.access_log import AccessLine, AccessLog
-from mercato.web.auth import Authenticator, KnownStore, acting_in, caller_of, check_role
+from mercato.web.answer import answer
+from mercato.web.auth import Authenticator, Stores, caller_of, check_role
 from mercato.web.call import ANONYMOUS, Call
 from mercato.web.cors import Cors
 from mercato.web.decode import decode_query
 from mercato.web.endpoint import Endpoint, NoQuery
-from mercato.web.envelope import Encoded, Page, Reply, encode, success
+from mercato.web.envelope import Upload
 from mercato.web.errors import HeadersTooLarge, InternalError, Misframed, UnsupportedMediaType, error_response
-from mercato.web.http import Header, Request, Response
+from mercato.web.http import Chunks, Header, Request, Response
+from mercato.web.limits import Limits, OverLimit
 from mercato.web.metrics import RequestMetrics
 from mercato.web.router import Router
 from mercato.web.under_way import UnderWay
@@ -36,6 +38,9 @@ from mercato.web.under_way import UnderWay
 log = logging.getLogger(__name__)
 
 MAX_HEADER_BYTES = 32 * 1024
+DEFAULT_MAX_BODY = 1024 * 1024
+STREAM_DEADLINE_S = 3600.0
+"""How long an answer may take that is sent while it is made."""
 MAX_LOGGED_PATH = 512
 _host = re.compile(r"[A-Za-z0-9._-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?").fullmatch
 """A name or an address, with or without a port (RFC 9110, section 7.2). HTTP/1.0 may leave it empty."""
@@ -49,6 +54,9 @@ _SECURITY: list[Header] = [
 _HSTS: Header = ("strict-transport-security", "max-age=31536000; includeSubDomains")
 _REPLAYED: Header = ("idempotent-replayed", "true")
 _UNROUTED = "unrouted"
+_UNLIMITED = ("/health", "/metrics")
+"""Who watches the process comes from one address, and must always be answered."""
+_JSON = ("application/json",)
 
 
 @dataclass(slots=True)
@@ -60,7 +68,10 @@ class _Seen:
     route: str = _UNROUTED
     caller: Principal | None = None
     tenant: str | None = None
+    away: bool = False
+    """The call acts in another store than the caller's own."""
     code: str = ""
+    limits: list[Header] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -82,18 +93,25 @@ class Shell:
         router: Router,
         *,
         authenticator: Authenticator,
-        known_store: KnownStore,
+        stores: Stores,
+        limits: Limits,
         cors: Cors,
         access_log: AccessLog,
         metrics: RequestMetrics,
         clock: Clock,
         hash_secret: bytes,
         deadline_s: float,
+        max_body: int = DEFAULT_MAX_BODY,
     ) -> None:
-        """`hash_secret` keys the hashes of idempotent bodies; `deadline_s` bounds every request."""
+        """`hash_secret` keys the hashes of idempotent bodies.
+
+        `deadline_s` and `max_body` bound every request whose endpoint does not say otherwise.
+        """
         self._router = router
         self._authenticator = authenticator
-        self._known_store = known_store
+        self._stores = stores
+        self._limits = limits
+        self._max_body = max_body
         self._cors = cors
         self._access_log = access_log
         self._metrics = metrics
@@ -109,9 +127,11 @@ class Shell:
         seen = _Seen(request_id, self._clock())
         task = self.under_way.begin()
         try:
-            response = await self._answer(request, seen)
+            response = await self._answer(request, seen, task)
         except MercatoError as error:
             seen.code = error.code
+            if isinstance(error, OverLimit):
+                seen.limits = error.headers
             response = error_response(error, request_id)
         except asyncio.CancelledError:
             if not self.under_way.was_cut(task):
@@ -127,46 +147,74 @@ class Shell:
             self.under_way.end(task)
         headers = response.headers
         headers.append(("x-request-id", request_id))
+        headers.extend(seen.limits)
         headers.extend(_SECURITY)
         if request.secure:
             headers.append(_HSTS)
         if "origin" in request.headers:
             headers.extend(self._cors.headers(request))
+        if response.stream is not None:
+            response.stream = self._under_way(response.stream)
         self._tell(request, response, seen, time.perf_counter() - started)
         return response
+
+    async def _under_way(self, stream: Chunks) -> Chunks:
+        """Send an answer's body; the process does not stop meanwhile, for as long as it may wait."""
+        task = self.under_way.begin()
+        self.under_way.allow(task, STREAM_DEADLINE_S)
+        try:
+            async for piece in stream:
+                yield piece
+        finally:
+            self.under_way.end(task)
 
     def flush(self) -> None:
         """Write the log lines that wait: before the process ends."""
         self._access_log.flush()
 
-    async def _answer(self, request: Request, seen: _Seen) -> Response:
+    async def _answer(self, request: Request, seen: _Seen, task: "asyncio.Task[Any]") -> Response:
         if request.header_bytes > MAX_HEADER_BYTES:
             raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
         _check_framing(request.headers)
+        if not request.path.startswith(_UNLIMITED):
+            seen.limits = self._limits.of_address(request.client, seen.at)
         if request.method == "OPTIONS":
             return self._options(request)
         endpoint, params = self._router.find(request.method, request.path)
         seen.route = endpoint.route
-        caller = await caller_of(request, self._authenticator)
-        seen.caller = caller
-        check_role(endpoint, caller)
-        if endpoint.in_contract:
-            tenant, caller = await acting_in(request, caller, self._known_store)
-        else:
-            # Health, metrics and the like belong to no store, and must not depend on one.
-            tenant = DEFAULT_TENANT
-        seen.tenant = tenant
-        call = Call(seen.request_id, tenant, seen.at, request.client, caller)
+        if endpoint.deadline_s is not None:
+            self.under_way.allow(task, endpoint.deadline_s)
+        seen.caller = await caller_of(request, self._authenticator)
+        check_role(endpoint, seen.caller)
+        call = await self._call(request, endpoint, seen)
         work = _Work(endpoint, call, params, query=self._query(endpoint, request))
         if endpoint.method == "GET":
-            return await _carry_out(work)
-        raw = await request.read_body(endpoint.max_body)
-        work.body = self._body(endpoint, request, raw)
+            return _conditional(request, await _carry_out(work))
+        if endpoint.versioned:
+            call.expected = etag.expected(request.headers)
+        limit = endpoint.max_body or self._max_body
+        if endpoint.accepts:
+            raw = request.query.encode()
+            work.body = Upload(_content_type(request, endpoint.accepts), request.stream_body(limit))
+        else:
+            raw = await request.read_body(limit)
+            work.body = self._body(endpoint, request, raw)
         key = request.headers.get("idempotency-key")
         if key is None or endpoint.claims is None:
             return await _carry_out(work)
         digest = idempotency.body_hash(self._hash_secret, request.path, raw)
         return await self._carry_out_once(endpoint.claims, work, idempotency.check_key(key), digest)
+
+    async def _call(self, request: Request, endpoint: Endpoint, seen: _Seen) -> Call:
+        """Return the call, in its store and within that store's limits."""
+        if not endpoint.in_contract:
+            # Health, metrics and the like belong to no store, and must not depend on one.
+            return Call(seen.request_id, DEFAULT_TENANT, seen.at, request.client, seen.caller)
+        acting = await self._stores.acting_in(request, seen.caller)
+        seen.tenant, seen.caller, seen.away = acting.tenant, acting.caller, acting.home is not None
+        if acting.caller is not None and not acting.caller.names_store and acting.store is not None:
+            seen.limits = self._limits.of_store(acting.tenant, acting.store.tier, seen.at) or seen.limits
+        return Call(seen.request_id, acting.tenant, seen.at, request.client, acting.caller)
 
     def _options(self, request: Request) -> Response:
         allowed = self._router.allowed(request.path)
@@ -184,13 +232,9 @@ class Shell:
             if raw:
                 endpoint.decoder.decode(raw)
             return None
-        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-        if request.headers.get("content-encoding", "identity") != "identity":
-            raise UnsupportedMediaType("Send the body without a Content-Encoding.")
         if not raw and endpoint.body_optional:
             return endpoint.decoder.decode(b"{}")
-        if kind != "application/json" and not kind.endswith("+json"):
-            raise UnsupportedMediaType("Send the body as application/json.")
+        _content_type(request, _JSON)
         if not raw:
             raise BadRequest("The body is empty; a JSON object is needed.")
         return endpoint.decoder.decode(raw)
@@ -248,6 +292,7 @@ class Shell:
                 client=request.client,
                 tenant=seen.tenant,
                 user=None if seen.caller is None else seen.caller.user_id,
+                away=seen.away,
                 code=seen.code,
             )
         )
@@ -261,26 +306,26 @@ def _check_framing(headers: Mapping[str, str]) -> None:
         raise Misframed("The Host header must be one name or address.")
 
 
+def _content_type(request: Request, accepted: tuple[str, ...]) -> str:
+    """Return what the body is said to be. Raises UnsupportedMediaType for what is not `accepted`."""
+    if request.headers.get("content-encoding", "identity") != "identity":
+        raise UnsupportedMediaType("Send the body without a Content-Encoding.")
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind in accepted or (accepted is _JSON and kind.endswith("+json")):
+        return kind
+    raise UnsupportedMediaType(f"Send the body as {' or '.join(accepted)}.")
+
+
 async def _carry_out(work: _Work) -> Response:
     """Run the handler and encode what it returns."""
-    endpoint = work.endpoint
-    result = await endpoint.invoke(work.call, work.params, work.body, work.query)
-    if isinstance(result, Response):
-        return result
-    if isinstance(result, Encoded):
-        return Response(endpoint.status, success(result.data), headers=list(result.headers))
-    status = endpoint.status
-    headers: list[Header] = []
-    if isinstance(result, Reply):
-        status = result.status or status
-        headers.extend(result.headers)
-        result = result.data
-    if result is None:
-        return Response(204 if status == 200 else status, headers=headers)
-    effect = work.call.effect
-    if effect is not None and effect.stored and not endpoint.reissues:
-        # The very bytes that a repeated call will get.
-        return Response(status, effect.stored, headers=headers)
-    if isinstance(result, Page):
-        return Response(status, success(encode(result.items), result.meta), headers=headers)
-    return Response(status, success(encode(result)), headers=headers)
+    result = await work.endpoint.invoke(work.call, work.params, work.body, work.query)
+    return answer(work.endpoint, work.call, result)
+
+
+def _conditional(request: Request, response: Response) -> Response:
+    """Answer 304 if the client has what it would get (RFC 9110, section 15.4.5)."""
+    if response.status == 200 and "if-none-match" in request.headers:
+        found = next((value for name, value in response.headers if name == "etag"), None)
+        if found is not None and etag.is_known(request.headers, found):
+            return Response(304, headers=response.headers)
+    return response

@@ -35,6 +35,10 @@ class UnderWay:
             self._set_timer(loop)
         return task
 
+    def allow(self, task: "asyncio.Task[Any]", deadline_s: float) -> None:
+        """Let a task that has begun just now take so long instead."""
+        self._started[task] += deadline_s - self._deadline_s
+
     def was_cut(self, task: "asyncio.Task[Any]") -> bool:
         """Say whether the task was cancelled for its time; if so that is dealt with now."""
         if task not in self._cut:

@@ -4,7 +4,7 @@ from datetime import datetime, timedelta
 
 from mercato.contracts.stores import Store
 from mercato.kernel.clock import Clock
-from mercato.kernel.tenancy import StoreStatus, TenantId
+from mercato.kernel.tenancy import TenantId
 from mercato.users.ports import TenantStore
 
 FRESH = timedelta(seconds=1)
@@ -38,8 +38,3 @@ class CachedDirectory:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[tenant] = found.store, now + FRESH
         return found.store
-
-    async def known(self, tenant: TenantId) -> bool:
-        """Say whether calls may name the store: it exists and has not been closed."""
-        store = await self.find(tenant)
-        return store is not None and store.status is not StoreStatus.OFFBOARDED

@@ -1,0 +1,46 @@
+"""From what a handler returns to the response that carries it."""
+
+from typing import Any
+
+from mercato.web.call import Call
+from mercato.web.endpoint import Endpoint
+from mercato.web.envelope import Download, Encoded, Page, Reply, encode, success
+from mercato.web.etag import tag_of
+from mercato.web.http import Header, Response
+
+
+def answer(endpoint: Endpoint, call: Call, result: Any) -> Response:  # noqa: ANN401  the endpoint's own type
+    """Return the response of what an endpoint's handler returned."""
+    if isinstance(result, Response):
+        return result
+    if isinstance(result, Encoded):
+        return _encoded(endpoint, result)
+    if isinstance(result, Download):
+        return Response(
+            endpoint.status, content_type=result.content_type, headers=[*result.headers], stream=result.chunks
+        )
+    status = endpoint.status
+    headers: list[Header] = []
+    if isinstance(result, Reply):
+        status = result.status or status
+        headers.extend(result.headers)
+        result = result.data
+    if result is None:
+        return Response(204 if status == 200 else status, headers=headers)
+    if isinstance(result, Page):
+        return Response(status, success(encode(result.items), result.meta), headers=headers)
+    etag = tag_of(result)
+    if etag is not None:
+        headers.append(("etag", etag))
+    effect = call.effect
+    if effect is not None and effect.stored and not endpoint.reissues:
+        # The very bytes that a repeated call will get.
+        return Response(status, effect.stored, headers=headers)
+    return Response(status, success(encode(result)), headers=headers)
+
+
+def _encoded(endpoint: Endpoint, result: Encoded[Any]) -> Response:
+    headers = list(result.headers)
+    if result.etag is not None:
+        headers.append(("etag", result.etag))
+    return Response(endpoint.status, success(result.data, result.meta), headers=headers)
