@@ -127,7 +127,7 @@ async def test_a_store_is_shown_to_its_own_people_and_to_operators(platform: Pla
 
 
 async def test_the_default_store_opens_once(platform: Platform) -> None:
-    service, at = platform.service.service, platform.clock()
+    service, at = platform.service.stores, platform.clock()
     await platform.set("DELETE FROM tenants")
     await asyncio.gather(*(service.ensure_default_store(at=at) for _ in range(20)))
     await service.ensure_default_store(at=at)
@@ -137,10 +137,10 @@ async def test_the_default_store_opens_once(platform: Platform) -> None:
 
 
 async def test_all_stores_are_listed(platform: Platform, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("mercato.users.service.users._PAGE", 2)
+    monkeypatch.setattr("mercato.users.service.stores._PAGE", 2)
     for tenant in ("c", "a", "b"):
         await platform.onboard(tenant)
-    assert [s.id for s in await platform.service.service.list_stores()] == ["a", "b", "c", "default"]
+    assert [s.id for s in await platform.service.stores.list_stores()] == ["a", "b", "c", "default"]
 
 
 async def test_an_admin_is_made_for_a_store_that_exists(platform: Platform) -> None:

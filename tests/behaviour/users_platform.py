@@ -86,7 +86,7 @@ async def start(db: SqliteDatabase, folder: Path, **changed: Any) -> Platform:
     clock = FakeClock()
     settings = msgspec.structs.replace(SETTINGS, **changed)
     service = build(db, clock=clock, key_folder=folder / "keys", settings=settings)
-    await service.service.ensure_default_store(at=clock())
+    await service.stores.ensure_default_store(at=clock())
     shell = open_shell(
         service.parts.routes.endpoints,
         authenticator=service.verifier,

@@ -25,7 +25,7 @@ def list_(*, data: DataOption = None, json: JsonFlag = False) -> None:
     """List the stores."""
 
     async def read(platform: "Embedded") -> list[tuple[str, str, str, str, str]]:
-        stores = await platform.users.service.list_stores()
+        stores = await platform.users.stores.list_stores()
         return [(each.id, each.name, each.currency, each.tier.value, each.status.value) for each in stores]
 
     columns = ("id", "name", "currency", "tier", "status")
@@ -50,7 +50,7 @@ def create_operator(
 
     async def work(platform: "Embedded") -> str:
         users, now = platform.users.service, utc_now()
-        await users.ensure_default_store(at=now)
+        await platform.users.stores.ensure_default_store(at=now)
         return (await users.create_operator(new, at=now)).id
 
     print(f"Operator {email} can sign in to the store default: user {with_platform(data, work)}.")

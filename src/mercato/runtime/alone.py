@@ -78,7 +78,7 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
         case "users":
             users = build_users(settings, clock)
             parts, find_store = users.parts, users.find_store
-            before_start = (lambda: users.service.ensure_default_store(at=clock()),)
+            before_start = (lambda: users.stores.ensure_default_store(at=clock()),)
         case "products":
             parts = build_products(settings, clock, stores).parts
         case "orders":

@@ -87,7 +87,7 @@ class Embedded:
             limits=settings.limits(None),
             hash_secret=self.users.keys.hash_secret(),
             workers=(("orphans", self.products.orphan_worker(self.orders.desk)),),
-            before_start=(lambda: self.users.service.ensure_default_store(at=clock()), self.payments.take_up),
+            before_start=(lambda: self.users.stores.ensure_default_store(at=clock()), self.payments.take_up),
             closers=(self.payments.close,),
         )
         retention = timedelta(seconds=settings.outbox_retention)

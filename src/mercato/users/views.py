@@ -8,7 +8,7 @@ from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import StoreStatus, TenantId, Tier
 from mercato.users.domain import Tenant, User
-from mercato.users.service.users import SignedIn
+from mercato.users.service.sessions import SignedIn
 
 
 class UserView(msgspec.Struct, frozen=True):

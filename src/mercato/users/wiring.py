@@ -16,10 +16,14 @@ from mercato.adapters.sql.steps import Steps
 from mercato.contracts.stores import StoreDirectory
 from mercato.kernel.clock import Clock
 from mercato.kernel.tenancy import Tier
-from mercato.users.routes import Onboarding, routes
+from mercato.users.routes import routes
+from mercato.users.routes.stores import Onboarding
 from mercato.users.service.directory import CachedDirectory
-from mercato.users.service.users import SessionTerms, Users
-from mercato.users.stores.sql import SqlTenants, SqlUsers
+from mercato.users.service.sessions import Sessions, SessionTerms
+from mercato.users.service.stores import Stores
+from mercato.users.service.users import Users
+from mercato.users.stores.sql_tenants import SqlTenants
+from mercato.users.stores.sql_users import SqlUsers
 from mercato.web.auth import FindStore
 
 
@@ -41,6 +45,7 @@ class UsersService:
 
     parts: ServiceParts
     service: Users
+    stores: Stores
     directory: StoreDirectory
     find_store: FindStore
     verifier: TokenVerifier
@@ -56,14 +61,12 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
     terms = TokenTerms(settings.issuer, settings.audience, lifetime)
     tenants = SqlTenants(steps)
     directory = CachedDirectory(tenants, clock=clock)
-    users = Users(
-        tenants,
-        SqlUsers(steps),
-        Argon2Passwords(),
-        TokenIssuer(keys, terms),
-        default_tier=settings.default_tier,
-        terms=SessionTerms(lifetime, timedelta(days=settings.refresh_ttl_days)),
+    passwords = Argon2Passwords()
+    sessions = Sessions(
+        TokenIssuer(keys, terms), SessionTerms(lifetime, timedelta(days=settings.refresh_ttl_days))
     )
+    stores = Stores(tenants, passwords, sessions, default_tier=settings.default_tier)
+    users = Users(SqlUsers(steps), stores, passwords, sessions)
 
     async def jwks() -> bytes:
         return (await keys.keys()).jwks
@@ -72,11 +75,14 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
         name="users",
         steps=steps,
         claims=claims,
-        routes=routes(users, claims, onboarding=settings.onboarding, issuer=settings.issuer, jwks=jwks),
+        routes=routes(
+            users, stores, claims, onboarding=settings.onboarding, issuer=settings.issuer, jwks=jwks
+        ),
     )
     return UsersService(
         parts=parts,
         service=users,
+        stores=stores,
         directory=directory,
         find_store=directory.find,
         verifier=TokenVerifier(keys, terms, clock=clock),

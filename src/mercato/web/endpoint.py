@@ -9,7 +9,7 @@ by name, `body` (a Body, or an Upload) and `query` (a Query). Its return type sa
 
 import inspect
 import re
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Required, TypedDict, Unpack, get_type_hints
 
@@ -54,6 +54,7 @@ class Options(TypedDict, total=False):
     accepts: tuple[str, ...]
     max_body: int | None
     deadline_s: float | None
+    example: Mapping[str, object] | None
     in_contract: bool
 
 
@@ -93,6 +94,8 @@ class Endpoint:
     """In bytes; None leaves it to the shell."""
     deadline_s: float | None = None
     """How long a call may take; None leaves it to the shell."""
+    example: Mapping[str, object] | None = None
+    """A body that is accepted, for the OpenAPI document; tests send it."""
     decoder: BodyDecoder
     in_contract: bool = True
     """Whether the OpenAPI document names it and answers are enveloped."""

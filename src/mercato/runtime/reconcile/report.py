@@ -48,7 +48,7 @@ async def reconcile(platform: Embedded) -> Report:
         findings = examine(books)
         lasting &= {finding for finding in findings if not finding.is_open}
     return Report(
-        stores=len(await platform.users.service.list_stores()),
+        stores=len(await platform.users.stores.list_stores()),
         orders=len(books.orders),
         payments=len(books.payments),
         charges=len(books.charges),
