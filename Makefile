@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-engines demo up test check fmt lint types coverage bench snapshot clean
+.PHONY: help setup setup-engines demo up test check fmt lint types coverage bench snapshot openapi client fuzz clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -59,6 +59,15 @@ bench: setup ## Measure against ceilings taken in the same run
 
 snapshot: setup ## Write each service's schema snapshot from its migrations
 	@$(BIN)/python -m tools.snapshot
+
+openapi: setup ## Print the OpenAPI document of the whole API
+	@$(BIN)/mercato openapi
+
+client: setup ## Make the Python client from the OpenAPI document
+	@$(BIN)/python -m tools.client
+
+fuzz: setup ## Send a running platform thousands of requests that its OpenAPI document allows and forbids
+	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100} FUZZ_SEED=$${FUZZ_SEED:-$$$$} $(BIN)/python -m pytest tests/system/test_openapi_fuzz.py
 
 clean: ## Remove what the commands made, but not the data
 	@rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache .coverage htmlcov dist

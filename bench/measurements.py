@@ -14,6 +14,7 @@ import msgspec
 from bench.client import Operation, Outcome, ask, drive, request
 from bench.figures import Figure, Target
 from bench.inserts import grouped_inserts
+from bench.lists import measure_lists
 from bench.servers import Server, bare, mercato
 from bench.shop import Shop, Shoppers, open_shop
 
@@ -21,7 +22,7 @@ _Progress = Callable[[str], None]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How much is measured. The defaults take about a minute and a half."""
+    """How much is measured. The defaults take about five minutes, half of them to make the catalogue."""
 
     rounds: int = 3
     """How often each measurement alternates with its ceiling."""
@@ -30,6 +31,9 @@ class Plan(msgspec.Struct, frozen=True):
     write_s: float = 5.0
     warm_up_s: float = 2.0
     connections: int = 32
+    catalogue: int = 1_000_000
+    """Products of the large catalogue."""
+    lists_s: float = 4.0
 
 
 def measure(plan: Plan, tell: _Progress) -> list[Figure]:
@@ -52,7 +56,7 @@ def measure(plan: Plan, tell: _Progress) -> list[Figure]:
             figures.append(_orders_paid(plan, platform, shop))
         with mercato(running, "serve", "orders") as orders:
             figures.insert(2, _memory_of_one(orders, shop))
-        return figures
+        return figures + measure_lists(folder / "lists", plan.catalogue, plan.lists_s, tell)
 
 
 def _start(plan: Plan, folder: Path) -> Figure:

@@ -34,6 +34,7 @@ class Client:
 
     def __init__(self, app: AsgiApp) -> None:
         self.app = app
+        self.address = "192.0.2.7"
 
     async def __call__(
         self,
@@ -67,12 +68,13 @@ class Client:
                 "path": unquote(path),
                 "query_string": query.encode("latin-1"),
                 "scheme": "https" if secure else "http",
-                "client": ("192.0.2.7", 1234),
+                "client": (self.address, 1234),
                 "headers": [(name.encode(), value.encode("latin-1")) for name, value in sent.items()],
             },
             receive,
             send,
         )
-        start, end = outgoing
+        start, *pieces = outgoing
+        assert [piece["more_body"] for piece in pieces] == [True] * (len(pieces) - 1) + [False]
         received = {name.decode(): value.decode("latin-1") for name, value in start["headers"]}
-        return Answer(start["status"], received, end["body"])
+        return Answer(start["status"], received, b"".join(piece["body"] for piece in pieces))

@@ -162,6 +162,20 @@ class Shopper:
         headers: dict[str, str] | None = None,
     ) -> Answer:
         """Call the API. Raises Down if no answer comes."""
+        given = {**(headers or {}), **({"Idempotency-Key": key} if key else {})}
+        kind, content = ("application/json", msgspec.json.encode(body)) if body is not None else ("", b"")
+        return await self.send(method, path, kind, content, token, given)
+
+    async def send(
+        self,
+        method: str,
+        path: str,
+        kind: str,
+        content: bytes,
+        token: str | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> Answer:
+        """Send a body of any kind. Raises Down if no answer comes."""
         assert self._client is not None
         request = self._client.request(method, self._url + path)
         bearer = token or self._token
@@ -169,18 +183,16 @@ class Shopper:
             request = request.bearer_auth(bearer)
         if self._store:
             request = request.header("X-Tenant-Id", self._store)
-        if key:
-            request = request.header("Idempotency-Key", key)
         for name, value in (headers or {}).items():
             request = request.header(name, value)
-        if body is not None:
-            request = request.header("Content-Type", "application/json").body_bytes(msgspec.json.encode(body))
+        if kind:
+            request = request.header("Content-Type", kind).body_bytes(content)
         try:
             response = await request.build().send()
-            content = bytes(await response.bytes())
+            answered = bytes(await response.bytes())
         except RequestError as error:
             raise Down(str(error)) from None
-        return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, content)
+        return Answer(response.status, {k.lower(): v for k, v in response.headers.items()}, answered)
 
     async def get(self, path: str, **options: Any) -> Answer:
         return await self.call("GET", path, **options)

@@ -22,3 +22,6 @@ class UnusedClaims:
 
     async def free(self, claim: Claim) -> None:
         raise NotImplementedError
+
+    async def suspend(self, claim: Claim) -> None:
+        raise NotImplementedError

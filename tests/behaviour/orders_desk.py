@@ -161,10 +161,18 @@ class Desk:
     sequences: dict[str, int] = field(default_factory=lambda: defaultdict(int))
 
     async def call(
-        self, method: str, path: str = "", body: object = None, *, who: str = "ann", key: str | None = None
+        self,
+        method: str,
+        path: str = "",
+        body: object = None,
+        *,
+        who: str = "ann",
+        key: str | None = None,
+        match: str | None = None,
     ) -> Answer:
-        """Send one request to a path below /api/v1/orders."""
-        headers = bearer(who) | ({} if key is None else {"Idempotency-Key": key})
+        """Send one request to a path below /api/v1/orders; `match` is its If-Match."""
+        given = {"Idempotency-Key": key, "If-Match": match}
+        headers = bearer(who) | {name: value for name, value in given.items() if value is not None}
         return await self.send(method, f"/api/v1/orders{path}", body, headers=headers)
 
     async def place(

@@ -68,6 +68,11 @@ class Orders:
         self.known[ACME, order_id] = OrderFacts(order_id, user, status, stock, total, "USD")
         return order_id
 
+    def cancel(self, order_id: OrderId) -> None:
+        self.known[ACME, order_id] = msgspec.structs.replace(
+            self.known[ACME, order_id], status=OrderStatus.CANCELLED
+        )
+
 
 @dataclass
 class Till:
@@ -81,11 +86,17 @@ class Till:
     log: list[bytes]
 
     async def call(
-        self, who: str, method: str, path: str = "", body: object = None, *, key: str | None = None
+        self,
+        who: str,
+        method: str,
+        path: str = "",
+        body: object = None,
+        *,
+        key: str | None = None,
+        match: str | None = None,
     ) -> Answer:
-        headers: dict[str, str] = {"Authorization": f"Bearer {who}"}
-        if key is not None:
-            headers["Idempotency-Key"] = key
+        given = {"Authorization": f"Bearer {who}", "Idempotency-Key": key, "If-Match": match}
+        headers = {name: value for name, value in given.items() if value is not None}
         return await self.send(method, f"/api/v1/payments{path}", body, headers=headers)
 
     async def create(

@@ -1,7 +1,7 @@
 """A products service on a database of its own, with stores, callers and order events to it."""
 
 from collections import defaultdict
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
@@ -61,6 +61,8 @@ class Answer:
     status: int
     headers: dict[str, str]
     body: Any
+    raw: bytes = b""
+    """Of a download."""
 
     @property
     def data(self) -> Any:
@@ -101,12 +103,18 @@ class Shop:
         sent = {"content-type": "application/json"} | (headers or {})
         if token is not None:
             sent["authorization"] = f"Bearer {token}"
-        raw = b"" if body is None else body if isinstance(body, bytes) else msgspec.json.encode(body)
+        raw = b""
+        if body is not None and not isinstance(body, AsyncGenerator):
+            raw = body if isinstance(body, bytes) else msgspec.json.encode(body)
 
         async def read_body(_: int) -> bytes:
             return raw
 
-        async def stream_body(_: int) -> AsyncIterator[bytes]:
+        async def stream_body(_: int) -> AsyncGenerator[bytes, None]:
+            if isinstance(body, AsyncGenerator):
+                async for piece in body:
+                    yield piece
+                return
             for start in range(0, len(raw), 1_000):
                 yield raw[start : start + 1_000]
 
@@ -123,8 +131,14 @@ class Shop:
             )
         )
         told = dict(response.headers)
+        if response.stream is not None:
+            return Answer(response.status, told, None, b"".join([piece async for piece in response.stream]))
         data = msgspec.json.decode(response.body) if response.body else None
         return Answer(response.status, told, data)
+
+    async def download(self, path: str, *, token: str = "admin@acme") -> Answer:
+        """Get a file."""
+        return await self.request("GET", path, token=token)
 
     async def add(
         self, sku: str, *, stock: int = 0, price: float = 10, token: str = "admin@acme"

@@ -5,10 +5,11 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from mercato.contracts.orders import OrderStatus, StockState
 from mercato.kernel.ids import OrderId, uuid7
-from tests.behaviour.payments_till import BOB, Till, open_till
+from tests.behaviour.payments_till import ACME, BOB, Till, open_till
 from tests.conftest import OpenDatabase
 
 
@@ -43,6 +44,15 @@ async def test_only_a_pending_reserved_order_of_one_s_own_can_be_paid(till: Till
     assert (done.status, done.code) == (409, "CONFLICT")
     waiting = await till.create(till.orders.place(stock=StockState.AWAITING))
     assert (waiting.status, waiting.code) == (409, "RESERVATION_PENDING")
+
+
+async def test_a_deleted_order_is_not_there_to_be_paid(till: Till) -> None:
+    order_id = till.orders.place(status=OrderStatus.CANCELLED)
+    till.orders.known[ACME, order_id] = replace(till.orders.known[ACME, order_id], is_deleted=True)
+
+    for who in ("ann", "admin"):
+        answer = await till.create(order_id, who=who)
+        assert (answer.status, answer.code) == (404, "NOT_FOUND")
 
 
 async def test_staff_may_pay_for_a_customer_who_then_sees_it(till: Till) -> None:

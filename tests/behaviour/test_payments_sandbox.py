@@ -1,24 +1,26 @@
-"""What any payment provider promises, kept by the sandbox."""
+"""The sandbox's own ways: its test tokens, its book, and its webhooks."""
 
 import asyncio
-from collections.abc import AsyncIterator
+import random
+from collections import Counter
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mercato.contracts.payment_books import ChargeOutcome
 from mercato.kernel.ids import uuid7
-from mercato.payments.ports import (
-    Charged,
-    ChargeRequest,
-    Declined,
-    NeverCharged,
-    OutcomeUnknown,
-    Refunded,
-    RefundRefused,
-    RefundRequest,
-)
+from mercato.kernel.tenancy import TenantId
+from mercato.payments.ports import Charged, ChargeRequest, Declined, NeverCharged, RefundRequest
+from mercato.payments.providers import sandbox_webhooks, signature
+from mercato.payments.providers.notices import SANDBOX_HEADER
 from mercato.payments.providers.sandbox import Sandbox
+from mercato.payments.providers.sandbox_webhooks import HttpPost, Mode, SandboxWebhooks
+from tests.clock import FakeClock
+
+AT = FakeClock()()
+DEADLINE_S = 5.0
 
 
 @pytest.fixture
@@ -29,43 +31,31 @@ async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
 
 
 def charging(token: str | None = None, *, key: str = "k") -> ChargeRequest:
-    return ChargeRequest(key=key, amount=1_000, currency="USD", token=token, description=None)
+    return ChargeRequest(
+        key=key,
+        tenant=TenantId("acme"),
+        amount=1_000,
+        currency="USD",
+        token=token,
+        description=None,
+        created_at=AT,
+    )
 
 
 def refunding(charged: Charged, amount: int, *, key: str | None = None) -> RefundRequest:
     return RefundRequest(
-        key=key or uuid7(), transaction_id=charged.transaction_id, amount=amount, currency="USD"
+        key=key or uuid7(),
+        tenant=TenantId("acme"),
+        charge_key="k",
+        transaction_id=charged.transaction_id,
+        amount=amount,
+        currency="USD",
+        created_at=AT,
     )
 
 
-async def charged_by(sandbox: Sandbox) -> Charged:
-    outcome = await sandbox.charge(charging())
-    assert isinstance(outcome, Charged)
-    return outcome
-
-
-async def test_twenty_charges_of_one_key_are_one_charge(sandbox: Sandbox) -> None:
-    outcomes = await asyncio.gather(*(sandbox.charge(charging("tok_slow")) for _ in range(20)))
-    assert len(set(outcomes)) == 1
-    assert [charge.amount for charge in await sandbox.book()] == [1_000]
-
-
-async def test_a_key_keeps_its_first_outcome(sandbox: Sandbox) -> None:
-    declined = await sandbox.charge(charging("tok_declined"))
-    assert isinstance(declined, Declined)
-    assert await sandbox.charge(charging("tok_visa")) == declined
-    assert await sandbox.resolve("k") == declined
-
-
-async def test_a_lost_answer_is_found_by_asking(sandbox: Sandbox) -> None:
-    with pytest.raises(OutcomeUnknown):
-        await sandbox.charge(charging("tok_lost"))
-    assert isinstance(await sandbox.resolve("k"), Charged)
-
-
-async def test_a_key_resolved_as_never_charged_is_closed(sandbox: Sandbox) -> None:
-    assert await sandbox.resolve("k") == NeverCharged()
-    assert await sandbox.resolve("k") == NeverCharged()
+async def test_a_key_resolved_as_never_charged_is_void_in_the_book(sandbox: Sandbox) -> None:
+    assert await sandbox.resolve(charging()) == NeverCharged()
     assert isinstance(await sandbox.charge(charging()), Declined)
     assert [charge.outcome for charge in await sandbox.book()] == [ChargeOutcome.VOID]
 
@@ -73,7 +63,7 @@ async def test_a_key_resolved_as_never_charged_is_closed(sandbox: Sandbox) -> No
 async def test_a_slow_charge_whose_key_is_closed_meanwhile_takes_nothing(sandbox: Sandbox) -> None:
     slow = asyncio.create_task(sandbox.charge(charging("tok_slow")))
     await asyncio.sleep(0)
-    assert await sandbox.resolve("k") == NeverCharged()
+    assert await sandbox.resolve(charging()) == NeverCharged()
     assert isinstance(await slow, Declined)
 
 
@@ -84,23 +74,128 @@ async def test_a_timeout_was_not_charged(sandbox: Sandbox) -> None:
     assert await sandbox.book() == []
 
 
-async def test_a_refund_is_made_once_per_key(sandbox: Sandbox) -> None:
-    charged = await charged_by(sandbox)
-    request = refunding(charged, 600, key="r")
-    outcomes = await asyncio.gather(*(sandbox.refund(request) for _ in range(20)))
-    assert set(outcomes) == {Refunded()}
-    assert [charge.refunded for charge in await sandbox.book()] == [600]
+async def test_no_token_pays(sandbox: Sandbox) -> None:
+    assert isinstance(await sandbox.charge(charging(None)), Charged)
 
 
-async def test_more_than_was_charged_is_not_refunded(sandbox: Sandbox) -> None:
-    charged = await charged_by(sandbox)
-    outcomes = await asyncio.gather(*(sandbox.refund(refunding(charged, 300)) for _ in range(5)))
-    assert sum(isinstance(outcome, RefundRefused) for outcome in outcomes) == 2
-    assert isinstance(await sandbox.refund(refunding(Charged("sbx_unknown"), 1)), RefundRefused)
-
-
-async def test_the_book_outlives_the_process(sandbox: Sandbox, tmp_path: Path) -> None:
-    charged = await charged_by(sandbox)
+async def test_the_book_and_its_secret_outlive_the_process(sandbox: Sandbox, tmp_path: Path) -> None:
+    charged = await sandbox.charge(charging())
     reopened = Sandbox(tmp_path / "sandbox.db", slow_s=0)
-    assert await reopened.resolve("k") == charged
+    assert await reopened.resolve(charging()) == charged
+    assert reopened.webhook_secret == sandbox.webhook_secret
+    assert len(reopened.webhook_secret) == 64
     await reopened.close()
+
+
+async def test_each_end_is_told_once_and_names_whose_it_is(sandbox: Sandbox) -> None:
+    told: list[tuple[str, Mapping[str, str]]] = []
+    sandbox.on_news(lambda kind, metadata: told.append((kind, metadata)))
+
+    for _ in range(2):
+        charged = await sandbox.charge(charging())
+        assert isinstance(charged, Charged)
+        await sandbox.refund(refunding(charged, 300, key="r"))
+    await sandbox.charge(charging("tok_declined", key="other"))
+    await sandbox.resolve(charging(key="never"))
+
+    assert told == [
+        ("charge.settled", {"tenant": "acme", "key": "k"}),
+        ("refund.settled", {"tenant": "acme", "key": "k"}),
+        ("charge.settled", {"tenant": "acme", "key": "other"}),
+    ]
+
+
+class Ear:
+    """Whom the sandbox calls: it answers as it is told to, and remembers what it heard."""
+
+    def __init__(self, *answers: int | OSError) -> None:
+        self.answers = list(answers)
+        self.heard: list[tuple[bytes, Mapping[str, str]]] = []
+        self.changed = asyncio.Event()
+
+    async def __call__(self, body: bytes, headers: Mapping[str, str]) -> int:
+        self.heard.append((body, headers))
+        self.changed.set()
+        answer = self.answers.pop(0) if self.answers else 200
+        if isinstance(answer, OSError):
+            raise answer
+        return answer
+
+    @property
+    def keys(self) -> list[str]:
+        return [msgspec.json.decode(body)["data"]["object"]["metadata"]["key"] for body, _ in self.heard]
+
+    async def until(self, count: int) -> None:
+        async with asyncio.timeout(DEADLINE_S):
+            while len(self.heard) < count:
+                await self.changed.wait()
+                self.changed.clear()
+
+
+async def reported(ear: Ear, mode: Mode, keys: list[str], *, spread_s: float = 0.02, count: int = 0) -> None:
+    """Have news of those keys sent, and wait until so many were heard."""
+    webhooks = SandboxWebhooks(ear, "secret", mode=mode, spread_s=spread_s, clock=FakeClock())
+    sending = asyncio.create_task(webhooks.run())
+    for key in keys:
+        webhooks.tell("charge.settled", {"tenant": "acme", "key": key})
+    await ear.until(count or len(keys))
+    sending.cancel()
+    await asyncio.gather(sending, return_exceptions=True)
+
+
+async def test_news_is_sent_signed() -> None:
+    ear = Ear()
+    await reported(ear, "on", ["a", "b"])
+    assert sorted(ear.keys) == ["a", "b"]
+    body, headers = ear.heard[0]
+    signature.check("secret", headers[SANDBOX_HEADER], body, at=AT)
+    assert headers["Content-Type"] == "application/json"
+
+
+async def test_news_may_come_twice_as_one_event() -> None:
+    ear = Ear()
+    await reported(ear, "twice", ["a", "b"], count=4)
+    assert set(Counter(msgspec.json.decode(body)["id"] for body, _ in ear.heard).values()) == {2}
+
+
+async def test_news_may_come_late() -> None:
+    ear = Ear()
+    before = asyncio.get_running_loop().time()
+    await reported(ear, "late", ["a"], spread_s=0.05)
+    assert asyncio.get_running_loop().time() - before >= 0.05
+
+
+async def test_news_may_come_in_any_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(random, "uniform", random.Random(7).uniform)
+    ear, keys = Ear(), [f"{number:02}" for number in range(20)]
+    await reported(ear, "shuffled", keys)
+    assert sorted(ear.keys) == keys
+    assert ear.keys != keys
+
+
+async def test_news_that_is_not_taken_is_sent_again_and_at_last_given_up(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sandbox_webhooks, "_FIRST_PAUSE_S", 0.0)
+    ear = Ear(503, ConnectionError("away"), TimeoutError(), 500, 500, 200)
+    webhooks = SandboxWebhooks(ear, "secret", mode="on", spread_s=0, clock=FakeClock())
+    await webhooks._send(b"one")
+    assert len(ear.heard) == 5
+    assert "in vain" in caplog.text
+    await webhooks._send(b"two")
+    assert len(ear.heard) == 6
+
+
+async def test_news_that_waits_is_bounded(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(sandbox_webhooks, "MOST", 3)
+    ear = Ear()
+    await reported(ear, "twice", ["a", "b"], count=3)
+    assert ear.keys.count("a") == 2
+    assert "dropped" in caplog.text
+
+
+async def test_nobody_who_listens_is_an_error_of_the_network() -> None:
+    with pytest.raises(ConnectionError):
+        await HttpPost("http://127.0.0.1:9/webhooks")(b"{}", {})

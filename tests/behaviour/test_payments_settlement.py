@@ -263,6 +263,33 @@ async def test_a_refused_refund_stays_visible(till: Till, monkeypatch: pytest.Mo
     assert (told["status"], told["refunds"][0]["status"]) == ("success", "failed")
 
 
+async def test_a_partial_refund_refused_after_a_cancellation_goes_back_with_the_rest(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    payment_id = await till.paid(total=2_000)
+    with monkeypatch.context() as patched:
+        patched.setattr(till.service.sandbox, "refund", lambda _: asyncio.Event().wait())
+        assert (await till.refund(payment_id, 5)).status == 202
+    await till.cancel_order(await order_of(till, payment_id))
+    refused: list[RefundRequest] = []
+    refund = till.service.sandbox.refund
+
+    async def refuse_the_first(request: RefundRequest) -> Refunded | RefundRefused:
+        if request.amount == 500 and not refused:
+            refused.append(request)
+            return RefundRefused("not now")
+        return await refund(request)
+
+    monkeypatch.setattr(till.service.sandbox, "refund", refuse_the_first)
+    await till.reconcile(seconds=10)
+    await till.reconcile(seconds=10)
+
+    shown = await till.show(payment_id)
+    assert (shown["status"], shown["refunded_amount"]) == ("refunded", 20)
+    assert [each["failure_reason"] for each in shown["refunds"]] == ["not now", None, None]
+    await assert_books_agree(till)
+
+
 # Crashes
 
 
@@ -401,10 +428,10 @@ async def test_a_provider_that_hangs_does_not_hold_up_the_others(
         await till.process(stuck)
         resolve = till.service.sandbox.resolve
 
-        async def hang_for_one(key: str) -> object:
-            if key == stuck:
+        async def hang_for_one(request: ChargeRequest) -> object:
+            if request.key == stuck:
                 await asyncio.Event().wait()
-            return await resolve(key)
+            return await resolve(request)
 
         monkeypatch.setattr(till.service.sandbox, "resolve", hang_for_one)
         others = [await till.open(token="tok_lost") for _ in range(4)]

@@ -92,7 +92,9 @@ async def test_a_cancelled_orders_hold_is_released_for_good(shop: Shop) -> None:
         await shop.reserve([WantedLine(product, 2)], order=order)
 
 
-@pytest.mark.parametrize("status", [OrderStatus.PENDING, OrderStatus.CONFIRMED, OrderStatus.SHIPPED])
+@pytest.mark.parametrize(
+    "status", [OrderStatus.PENDING, OrderStatus.CONFIRMED, OrderStatus.SHIPPED, OrderStatus.DELIVERED]
+)
 async def test_a_standing_orders_hold_is_kept_and_asked_about_later(shop: Shop, status: OrderStatus) -> None:
     order, desk = new_order(), Desk()
     product = await held_product(shop, order)

@@ -40,6 +40,7 @@ async def test_whoever_registers_is_signed_in(platform: Platform) -> None:
         "full_name": "Ada Lovelace",
         "role": "customer",
         "is_active": True,
+        "email_verified": False,
         "created_at": "2026-01-01T12:00:00Z",
         "updated_at": "2026-01-01T12:00:00Z",
         "version": 1,

@@ -87,6 +87,7 @@ async def start(db: SqliteDatabase, folder: Path, **changed: Any) -> Platform:
     settings = msgspec.structs.replace(SETTINGS, **changed)
     service = build(db, clock=clock, key_folder=folder / "keys", settings=settings)
     await service.stores.ensure_default_store(at=clock())
+    await service.take_up()
     shell = open_shell(
         service.parts.routes.endpoints,
         authenticator=service.verifier,

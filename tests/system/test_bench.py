@@ -7,11 +7,20 @@ from bench.measurements import Plan, measure
 
 
 def test_every_measurement_finds_a_number() -> None:
-    glance = Plan(rounds=1, starts=1, read_s=0.2, write_s=0.2, warm_up_s=0.1, connections=4)
+    glance = Plan(
+        rounds=1,
+        starts=1,
+        read_s=0.2,
+        write_s=0.2,
+        warm_up_s=0.1,
+        connections=4,
+        catalogue=2_000,
+        lists_s=0.5,
+    )
 
     figures = measure(glance, lambda _: None)
 
-    assert len(figures) == 6
+    assert len(figures) == 10
     assert all(figure.value > 0 for figure in figures)
     told = msgspec.json.decode(as_json(figures))
     assert [each["name"] for each in told["figures"]] == [figure.name for figure in figures]

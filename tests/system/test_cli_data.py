@@ -1,25 +1,15 @@
 """The commands that work on a data folder: schemas, stores, dead letters."""
 
-import asyncio
 import sqlite3
 from contextlib import closing
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import pytest
 
-from mercato.contracts.events import Event, ordering_key
-from mercato.contracts.products import ProductCreated
-from mercato.kernel.ids import ProductId, uuid7
-from mercato.kernel.tenancy import DEFAULT_TENANT
-from mercato.messaging.inbox import Parked, ParkedState
-from mercato.runtime.embedded import Embedded
-from mercato.runtime.settings import Settings
+from tests.buried import REASON, dead_letter
 from tests.commands import Ended, Server, mercato, serving, wait_until
-
-REASON = "LookupError: the shelf is bare"
 
 
 @pytest.fixture
@@ -42,16 +32,19 @@ def test_schemas_go_up_and_down_and_tell_where_they_stand(tmp_path: Path) -> Non
     assert "not made yet" in mercato("migrate", "status", folder=tmp_path).out
 
     up = mercato("migrate", "up", "--service", "orders", folder=tmp_path)
-    assert (up.code, up.out) == (0, "orders: at orders_0001\n")
-    assert status() == {"users": None, "products": None, "orders": "orders_0001", "payments": None}
+    assert (up.code, up.out) == (0, "orders: at orders_0002\n")
+    assert status() == {"users": None, "products": None, "orders": "orders_0002", "payments": None}
     mercato("migrate", "up", folder=tmp_path)
     assert None not in status().values()
 
     down = mercato("migrate", "down", "--service", "orders", folder=tmp_path)
+    assert (down.code, down.out) == (0, "orders: at orders_0001\n")
+    assert status()["orders"] == "orders_0001"
+    down = mercato("migrate", "down", "--service", "orders", "--to", "base", folder=tmp_path)
     assert (down.code, down.out) == (0, "orders: at base\n")
     assert status()["orders"] == "base"
     assert mercato("migrate", "up", folder=tmp_path).code == 0
-    assert status()["orders"] == "orders_0001"
+    assert status()["orders"] == "orders_0002"
 
 
 def test_what_cannot_be_migrated_is_refused_by_name(tmp_path: Path) -> None:
@@ -142,55 +135,6 @@ def test_a_login_is_made_once(folder: Path) -> None:
     assert mercato(*words, folder=folder).code == 0
 
     assert "There is an account with this email." in mercato(*words, folder=folder).refusal
-
-
-def dead_letter(folder: Path) -> str:
-    """Leave a product's event behind that orders has given up; return its id."""
-    product = ProductCreated(
-        tenant_id=DEFAULT_TENANT,
-        product_id=ProductId(uuid7()),
-        sku="MUG",
-        name="Mug",
-        price=500,
-        currency="USD",
-    )
-    now = datetime.now(UTC)
-    event = Event(
-        id=uuid7(),
-        source="/mercato/products",
-        type=product.type,
-        subject=product.subject,
-        time=now,
-        tenantid=DEFAULT_TENANT,
-        partitionkey=ordering_key(product),
-        sequence=f"{1:020}",
-        data=msgspec.Raw(msgspec.json.encode(product)),
-    )
-    letter = Parked(
-        event_id=event.id,
-        tenant_id=DEFAULT_TENANT,
-        type=event.type,
-        key=event.partitionkey,
-        sequence=1,
-        body=msgspec.json.encode(event),
-        state=ParkedState.DEAD,
-        attempts=8,
-        reason=REASON,
-        next_try_at=now,
-        first_seen_at=now,
-    )
-
-    async def bury() -> None:
-        platform = Embedded(Settings(data=str(folder / "mercato-data")))
-        try:
-            await platform.process.inbox_stores["orders"].bury(
-                msgspec.structs.replace(letter, state=ParkedState.FAILED)
-            )
-        finally:
-            await platform.process.close()
-
-    asyncio.run(bury())
-    return event.id
 
 
 def dlq(folder: Path, *words: str, given: str = "") -> Ended:

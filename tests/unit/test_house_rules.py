@@ -10,7 +10,7 @@ MOST_LINES_OF_A_FUNCTION = 60
 
 
 def files() -> Iterator[Path]:
-    for folder in ("src", "tests", "bench", "tools"):
+    for folder in ("src", "tests", "bench", "tools", "clients"):
         yield from (ROOT / folder).rglob("*.py")
 
 

@@ -27,7 +27,7 @@ def list_files(folder: Path) -> list[str]:
 
 
 async def test_tokens_survive_a_restart(tmp_path: Path) -> None:
-    token = await TokenIssuer(KeyRing(tmp_path), TERMS).issue(ADA, at=utc_now())
+    token = await TokenIssuer(KeyRing(tmp_path), TERMS).issue(ADA, token_id=uuid7(), at=utc_now())
     restarted = TokenVerifier(KeyRing(tmp_path), TERMS, clock=utc_now)
     assert await restarted.authenticate(token) == ADA
 
@@ -71,11 +71,11 @@ async def test_a_crash_while_a_key_is_written_leaves_none(
 
 
 async def test_the_newest_key_signs_and_all_verify(tmp_path: Path) -> None:
-    old = await TokenIssuer(KeyRing(tmp_path), TERMS).issue(ADA, at=utc_now())
+    old = await TokenIssuer(KeyRing(tmp_path), TERMS).issue(ADA, token_id=uuid7(), at=utc_now())
     newer = ECKey.generate_key("P-256")
     (tmp_path / "signing-0002.jwk.json").write_text(json.dumps(newer.as_dict(private=True)))
     ring = KeyRing(tmp_path)
-    new = await TokenIssuer(ring, TERMS).issue(ADA, at=utc_now())
+    new = await TokenIssuer(ring, TERMS).issue(ADA, token_id=uuid7(), at=utc_now())
     verifier = TokenVerifier(ring, TERMS, clock=utc_now)
     assert await verifier.authenticate(old) == await verifier.authenticate(new) == ADA
     published = json.loads((await ring.keys()).jwks)["keys"]

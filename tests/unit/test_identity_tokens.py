@@ -46,7 +46,7 @@ class Platform:
         self.verifier = TokenVerifier(self.ring, TERMS, clock=self.clock)
 
     async def token(self) -> str:
-        return await self.issuer.issue(ADA, at=self.clock())
+        return await self.issuer.issue(ADA, token_id=uuid7(), at=self.clock())
 
     def key(self) -> ECKey:
         (path,) = self.folder.glob("signing-*")

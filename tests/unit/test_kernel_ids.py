@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from mercato.kernel import ids
 from mercato.kernel.clock import from_micros, to_micros
-from mercato.kernel.ids import is_id, uuid7
+from mercato.kernel.ids import id_in, is_id, uuid7
 from mercato.kernel.tenancy import is_slug
 
 
@@ -78,3 +78,9 @@ def test_moments_survive_the_way_into_a_store_and_out(moment: datetime) -> None:
 def test_a_moment_is_the_same_in_every_zone() -> None:
     noon = datetime(2026, 1, 1, 12, tzinfo=UTC)
     assert to_micros(noon) == to_micros(noon.astimezone(timezone(timedelta(hours=9))))
+
+
+def test_an_id_of_later_sorts_after_all_that_are_made_until_then() -> None:
+    before, later, after = uuid7(), id_in(1), uuid7()
+    assert is_id(later)
+    assert before < after < later < id_in(2)

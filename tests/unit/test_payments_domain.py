@@ -45,7 +45,7 @@ def pending(amount: int = 1_000, method: PaymentMethod = PaymentMethod.CARD) -> 
 
 
 def processing(amount: int = 1_000) -> Payment:
-    return pending(amount).start(at=AT, check_at=LATER)[0]
+    return pending(amount).start(provider="sandbox", at=AT, check_at=LATER)[0]
 
 
 def paid(amount: int = 1_000) -> Payment:
@@ -70,7 +70,7 @@ def test_only_a_pending_payment_can_be_started_or_cancelled(payment: Payment) ->
     with pytest.raises(InvalidTransition):
         payment.cancel(at=AT)
     with pytest.raises(InvalidTransition):
-        payment.start(at=AT, check_at=LATER)
+        payment.start(provider="sandbox", at=AT, check_at=LATER)
 
 
 @pytest.mark.parametrize("payment", [pending(), processing(), pending().cancel(at=AT)[0]])
@@ -123,17 +123,57 @@ def test_the_same_refund_again_changes_nothing() -> None:
 
 def test_a_refund_is_settled_once_whatever_is_told_later() -> None:
     asked, _ = paid().request_refund(400, None, refund_id="r", at=AT)
-    for settled, _ in (asked.refund_succeeded("r", at=AT), asked.refund_failed("r", "no", at=AT)):
+    for settled, _ in (
+        asked.refund_succeeded("r", at=AT),
+        asked.refund_failed("r", "no", next_refund_id="n", at=AT),
+    ):
         assert settled.refund_succeeded("r", at=AT) == (settled, ())
-        assert settled.refund_failed("r", "no", at=AT) == (settled, ())
+        assert settled.refund_failed("r", "no", next_refund_id="n", at=AT) == (settled, ())
 
 
 def test_what_the_provider_refuses_can_be_refunded_anew() -> None:
     asked, _ = paid().request_refund(None, None, refund_id="r1", at=AT)
     with pytest.raises(RefundTooLarge):
         asked.request_refund(1, None, refund_id="r2", at=AT)
-    refused, events = asked.refund_failed("r1", "no", at=AT)
+    refused, events = asked.refund_failed("r1", "no", next_refund_id="n", at=AT)
     assert (refused.refundable, refused.check_at, events) == (1_000, None, ())
+
+
+def test_what_is_refused_after_the_order_was_cancelled_is_asked_for_again_as_part_of_the_whole() -> None:
+    partly, _ = paid().request_refund(300, None, refund_id="part", at=AT)
+    met, _ = partly.meet_cancelled_order(refund_id="rest", at=AT)
+
+    again, _ = met.refund_failed("part", "no", next_refund_id="again", at=LATER)
+
+    assert [(refund.id, refund.amount, refund.status.value) for refund in again.refunds] == [
+        ("part", 300, "failed"),
+        ("rest", 700, "pending"),
+        ("again", 300, "pending"),
+    ]
+    assert (again.refundable, again.check_at) == (0, LATER)
+
+
+@pytest.mark.parametrize("first", ["part", "rest"])
+def test_what_is_refused_twice_is_not_asked_for_for_ever(first: str) -> None:
+    payment, _ = paid().request_refund(300, None, refund_id="part", at=AT)
+    payment, _ = payment.meet_cancelled_order(refund_id="rest", at=AT)
+    for refused in (first, "rest" if first == "part" else "part", "again", "again2"):
+        payment, _ = payment.refund_failed(refused, "no", next_refund_id="again", at=AT)
+
+    assert {refund.status for refund in payment.refunds} == {RefundStatus.FAILED}
+    assert (len(payment.refunds), payment.refundable, payment.check_at) == (3, 1_000, None)
+    # The store's people may try again.
+    asked, _ = payment.request_refund(None, None, refund_id="by hand", at=AT)
+    assert asked.pending_refunds == 1_000
+
+
+def test_only_what_is_open_can_be_hastened() -> None:
+    started, done = processing(), paid()
+    assert done.hasten(at=AT) == (done, ())
+    assert pending().hasten(at=AT) == (pending(), ())
+    hastened, events = started.hasten(at=AT)
+    assert (hastened.check_at, hastened.version, events) == (AT, started.version + 1, ())
+    assert hastened.hasten(at=AT) == (hastened, ())
 
 
 def test_refunds_of_one_payment_are_bounded() -> None:
@@ -169,7 +209,7 @@ def _step(payment: Payment, change: Callable[[Payment], tuple[Payment, object]])
 
 
 _changes: st.SearchStrategy[Callable[[Payment], tuple[Payment, object]]] = st.one_of(
-    st.builds(lambda: lambda p: p.start(at=AT, check_at=LATER)),
+    st.builds(lambda: lambda p: p.start(provider="sandbox", at=AT, check_at=LATER)),
     st.builds(lambda r: lambda p: p.succeed("tx", refund_id=r, at=AT), _ids),
     st.builds(lambda: lambda p: p.fail("declined", at=AT)),
     st.builds(lambda: lambda p: p.mark_paid(at=AT)),
@@ -177,7 +217,7 @@ _changes: st.SearchStrategy[Callable[[Payment], tuple[Payment, object]]] = st.on
     st.builds(lambda r: lambda p: p.meet_cancelled_order(refund_id=r, at=AT), _ids),
     st.builds(lambda a, r: lambda p: p.request_refund(a, None, refund_id=r, at=AT), _amounts, _ids),
     st.builds(lambda r: lambda p: p.refund_succeeded(r, at=AT), _ids),
-    st.builds(lambda r: lambda p: p.refund_failed(r, "no", at=AT), _ids),
+    st.builds(lambda r: lambda p: p.refund_failed(r, "no", next_refund_id=f"{r}-again", at=AT), _ids),
     st.builds(lambda: lambda p: p.still_open(DELAYS, at=AT)),
 )
 

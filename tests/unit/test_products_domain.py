@@ -120,7 +120,7 @@ def test_lines_move_in_product_order_whatever_the_order_wanted() -> None:
 
 
 def test_stock_cannot_be_counted_below_what_is_reserved() -> None:
-    inventory = Inventory(MUG, 5, 3, None, NOW)
+    inventory = Inventory(MUG, 5, 3, None, NOW, 1)
     with pytest.raises(domain.StockIsReserved, match="3 are reserved"):
         domain.count(inventory, 2, None, tenant=ACME, at=NOW)
     counted, _, _ = domain.count(inventory, 3, None, tenant=ACME, at=NOW)

@@ -234,3 +234,11 @@ def test_any_query_is_read_or_refused(query: bytes) -> None:
         decode_query(query.decode("latin-1"), Filter)
     except MercatoError as refused:
         assert refused.kind is Kind.INVALID
+
+
+@pytest.mark.parametrize("query", ["limit=null", "method=NULL", "in_stock=Null"])
+def test_the_word_null_is_no_way_to_leave_a_parameter_out(query: str) -> None:
+    with pytest.raises(ValidationFailed) as refused:
+        decode_query(query, Filter)
+    assert [detail.field for detail in refused.value.details] == [query.partition("=")[0]]
+    assert decode_query("search=null", Filter).search == "null"

@@ -8,6 +8,7 @@ from cyclopts import App, Parameter
 from mercato import __version__
 from mercato.cli.common import DataOption, JsonFlag, refused
 from mercato.cli.dlq import dlq
+from mercato.cli.keys import keys
 from mercato.cli.migrate import migrate
 from mercato.cli.tenants import tenants
 
@@ -20,6 +21,7 @@ app = App(
 app.command(migrate)
 app.command(tenants)
 app.command(dlq)
+app.command(keys)
 
 Service = Literal["users", "products", "orders", "payments"]
 
@@ -133,6 +135,29 @@ def reconcile(*, data: DataOption = None, json: JsonFlag = False) -> None:
 
 
 @app.command
+def export(*, tenant: str, out: str | None = None, data: DataOption = None, json: JsonFlag = False) -> None:
+    """Write all that a store owns to a file, a JSON object a line, also while it is in use.
+
+    The file is there whole or not at all. Passwords, secrets and tokens are not in it.
+
+    Parameters
+    ----------
+    tenant
+        The store's id.
+    out
+        The file; TENANT.ndjson in the working directory if left out.
+    data
+        Data folder (MERCATO_DATA, mercato-data).
+    json
+        Print JSON.
+
+    """
+    from mercato.cli.transfer import run  # noqa: PLC0415  commands import what they need
+
+    run(tenant, out=out, data=data, json=json)
+
+
+@app.command
 def outbox(*, data: DataOption = None, json: JsonFlag = False) -> None:
     """Show how many events wait to be sent, by service, and since when.
 
@@ -147,6 +172,21 @@ def outbox(*, data: DataOption = None, json: JsonFlag = False) -> None:
     from mercato.cli.outbox import show  # noqa: PLC0415  commands import what they need
 
     show(data=data, json=json)
+
+
+@app.command
+def openapi(*, output: str | None = None) -> None:
+    """Print the OpenAPI document of the whole API.
+
+    Parameters
+    ----------
+    output
+        File to write it to instead.
+
+    """
+    from mercato.cli.openapi import write  # noqa: PLC0415  commands import what they need
+
+    write(output)
 
 
 @app.command

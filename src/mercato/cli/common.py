@@ -90,6 +90,12 @@ def with_platform(data: str | None, work: "Callable[[Embedded], Awaitable[T]]") 
     return asyncio.run(run())
 
 
+def confirmed(question: str) -> bool:
+    """Ask a yes-or-no question; the end of the input is a no."""
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() == "y"
+
+
 def print_json(value: object) -> None:
     """Print a value as JSON on one line."""
     import msgspec  # noqa: PLC0415  commands import what they need

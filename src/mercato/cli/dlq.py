@@ -1,11 +1,18 @@
 """`mercato dlq`: dead letters, which are events that kept failing."""
 
-import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from mercato.cli.common import DataOption, JsonFlag, Refused, print_json, print_table, with_platform
+from mercato.cli.common import (
+    DataOption,
+    JsonFlag,
+    Refused,
+    confirmed,
+    print_json,
+    print_table,
+    with_platform,
+)
 
 if TYPE_CHECKING:
     from mercato.messaging.inbox import Parked
@@ -76,7 +83,7 @@ def drop(
     data: DataOption = None,
 ) -> None:
     """Delete a dead letter. Its event will never have its effect."""
-    if not yes and not _confirmed(f"Drop {event_id} for good?"):
+    if not yes and not confirmed(f"Drop {event_id} for good?"):
         raise Refused("Nothing was dropped; confirm with y, or with --yes.")
 
     async def work(platform: "Embedded") -> bool:
@@ -85,12 +92,6 @@ def drop(
     if not with_platform(data, work):
         raise Refused(f"There is no dead letter {event_id}.")
     print(f"{event_id} is dropped.")
-
-
-def _confirmed(question: str) -> bool:
-    """Ask a yes-or-no question; the end of the input is a no."""
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() == "y"
 
 
 def _summary(consumer: str, found: "Parked") -> dict[str, object]:

@@ -26,7 +26,7 @@ def serve_all(*, host: str | None, port: int | None, data: str | None, demo: boo
     def ready() -> None:
         url = _url(chosen)
         _say(f"Mercato {__version__} is up: every service at {url}")
-        _say(f"  API        {url}/api/v1   (OpenAPI: {url}/openapi.json)")
+        _say(f"  API        {url}/api/v1   (to read and try: {url}/docs)")
         _say(f"  health     {url}/health   (metrics: {url}/metrics)")
         _say(f"  data       {chosen.folder.resolve()}")
         _say("  stop       Ctrl-C")

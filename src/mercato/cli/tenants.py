@@ -1,20 +1,34 @@
 """`mercato tenants`: stores, and the first logins."""
 
 import sys
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from mercato.cli.common import DataOption, JsonFlag, print_json, print_table, with_platform
+from mercato.cli.common import (
+    DataOption,
+    JsonFlag,
+    Refused,
+    confirmed,
+    existing,
+    print_json,
+    print_table,
+    with_platform,
+)
+from mercato.kernel.cause import BySystem
 from mercato.kernel.clock import utc_now
-from mercato.kernel.tenancy import TenantId
+from mercato.kernel.tenancy import TenantId, Tier
 
 if TYPE_CHECKING:
     from mercato.runtime.embedded import Embedded
-    from mercato.users.domain import NewUser
+    from mercato.users.domain import NewUser, Tenant
 
-tenants = App(name="tenants", help="List stores, and make the first logins.")
+tenants = App(name="tenants", help="List, change, close and purge stores, and make the first logins.")
 
+_COLUMNS = ("id", "name", "currency", "tier", "status")
+
+_Yes = Annotated[bool, Parameter(negative=(), help="Do not ask.")]
+_BY = BySystem("command line")
 _Password = Annotated[
     str | None, Parameter(help="The password; asked for, or read from a pipe, if left out.")
 ]
@@ -28,12 +42,84 @@ def list_(*, data: DataOption = None, json: JsonFlag = False) -> None:
         stores = await platform.users.stores.list_stores()
         return [(each.id, each.name, each.currency, each.tier.value, each.status.value) for each in stores]
 
-    columns = ("id", "name", "currency", "tier", "status")
     rows = with_platform(data, read)
     if json:
-        print_json([dict(zip(columns, row, strict=True)) for row in rows])
+        print_json([dict(zip(_COLUMNS, row, strict=True)) for row in rows])
         return
-    print_table("Stores", columns, rows)
+    print_table("Stores", _COLUMNS, rows)
+
+
+@tenants.command
+def show(tenant: str, /, *, data: DataOption = None, json: JsonFlag = False) -> None:
+    """Show one store."""
+
+    async def read(platform: "Embedded") -> "Tenant":
+        return await platform.users.stores.store(TenantId(tenant))
+
+    found = with_platform(data, read)
+    if json:
+        print_json(found)
+        return
+    columns = (*_COLUMNS, "since", "version")
+    row = (found.id, found.name, found.currency, found.tier.value, found.status.value)
+    print_table("Store", columns, [(*row, f"{found.created_at:%Y-%m-%d}", str(found.version))])
+
+
+@tenants.command
+def suspend(tenant: str, /, *, data: DataOption = None) -> None:
+    """Let nobody but operators into a store. A running platform knows of it within a second."""
+    _change(tenant, data, status="suspended")
+
+
+@tenants.command
+def activate(tenant: str, /, *, data: DataOption = None) -> None:
+    """Let a suspended store trade again."""
+    _change(tenant, data, status="active")
+
+
+@tenants.command
+def set_tier(tenant: str, tier: Tier, /, *, data: DataOption = None) -> None:
+    """Give a store another tier, and with it other limits."""
+    _change(tenant, data, tier=tier)
+
+
+@tenants.command
+def offboard(tenant: str, /, *, yes: _Yes = False, data: DataOption = None) -> None:
+    """Close a store for good. Its data stays until it is purged."""
+    if not yes and not confirmed(f"Close the store {tenant} for good?"):
+        raise Refused("Nothing was closed; confirm with y, or with --yes.")
+
+    async def work(platform: "Embedded") -> "Tenant":
+        return await platform.users.stores.offboard(TenantId(tenant), at=utc_now(), by=_BY)
+
+    closed = with_platform(data, work)
+    print(f"The store {closed.id} is closed; mercato export --tenant {closed.id} tells what is kept of it.")
+
+
+@tenants.command
+def purge(tenant: str, /, *, yes: _Yes = False, data: DataOption = None, json: JsonFlag = False) -> None:
+    """Delete all data of a closed store, for good. Nothing may run on the data folder meanwhile."""
+    from mercato.runtime.folder import SCHEMAS, FolderLock  # noqa: PLC0415  commands import what they need
+    from mercato.runtime.purge import purge as delete_all  # noqa: PLC0415
+
+    if not yes and not confirmed(f"Delete all data of the store {tenant} for good?"):
+        raise Refused("Nothing was deleted; confirm with y, or with --yes.")
+    deleted: dict[str, int] = {}
+
+    async def work(platform: "Embedded") -> int:
+        return await delete_all(platform, TenantId(tenant), deleted.__setitem__)
+
+    lock = FolderLock(existing(data).folder, SCHEMAS)
+    try:
+        count = with_platform(data, work)
+    finally:
+        lock.release()
+    if json:
+        print_json({"tenant_id": tenant, "rows": count, "tables": {k: v for k, v in deleted.items() if v}})
+        return
+    print(
+        f"{count} rows of the store {tenant} are deleted." if count else f"There is nothing of {tenant} here."
+    )
 
 
 @tenants.command
@@ -74,6 +160,23 @@ def create_admin(
         return (await platform.users.service.create_admin(TenantId(tenant), new, at=utc_now())).id
 
     print(f"Admin {email} can sign in to the store {tenant}: user {with_platform(data, work)}.")
+
+
+def _change(
+    tenant: str,
+    data: str | None,
+    *,
+    status: Literal["active", "suspended"] | None = None,
+    tier: Tier | None = None,
+) -> None:
+    from mercato.users.domain import TenantChange  # noqa: PLC0415  commands import what they need
+
+    async def work(platform: "Embedded") -> "Tenant":
+        change = TenantChange(status=status, tier=tier)
+        return await platform.users.stores.change(TenantId(tenant), change, at=utc_now(), by=_BY)
+
+    changed = with_platform(data, work)
+    print(f"The store {changed.id} is {changed.status}, its tier {changed.tier}.")
 
 
 def _account(email: str, password: str | None, first_name: str, last_name: str) -> "NewUser":

@@ -40,13 +40,18 @@ class OrderFacts(msgspec.Struct, frozen=True):
     stock: StockState
     total_amount: int
     currency: str
+    is_deleted: bool = False
+    """It is at its end and in no list; for what it stands for elsewhere it is there as before."""
 
 
 class OrderDesk(Protocol):
     """Answers what orders alone decides: an order's fate."""
 
     async def facts(self, tenant: TenantId, order_ids: Sequence[OrderId]) -> dict[OrderId, OrderFacts]:
-        """Return the facts of those of the orders that exist, read fresh. Raises Unavailable."""
+        """Return the facts of those of the orders that were placed, read fresh. Raises Unavailable.
+
+        Deleted ones are among them: what is not there was never placed, and holds nothing.
+        """
         ...
 
 

@@ -8,6 +8,9 @@ from mercato.contracts.payments import PaymentMethod, PaymentStatus
 from mercato.kernel.ids import OrderId, PaymentId
 from mercato.kernel.tenancy import TenantId
 
+BOOKED = frozenset({"sandbox"})
+"""The providers whose own books are read."""
+
 
 class PaymentBook(msgspec.Struct, frozen=True, kw_only=True):
     """One payment as payments has it. Amounts are in minor units."""
@@ -26,7 +29,7 @@ class PaymentBook(msgspec.Struct, frozen=True, kw_only=True):
     provider: str | None
     """Who moves the money; None where a person does."""
     charge_key: str | None
-    """The key the provider knows the charge by."""
+    """The key the provider's book has the charge under; None where no book is read."""
 
 
 class ChargeOutcome(enum.StrEnum):

@@ -46,6 +46,12 @@ class TenantOnboarded(TenantEvent, frozen=True, kw_only=True):
     type = "tenant.onboarded"
 
 
+class TenantUpdated(TenantEvent, frozen=True, kw_only=True):
+    """A store's name, tier or status changed."""
+
+    type = "tenant.updated"
+
+
 class TenantOffboarded(TenantEvent, frozen=True, kw_only=True):
     """A store closed: its logins have stopped."""
 

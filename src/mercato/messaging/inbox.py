@@ -104,8 +104,8 @@ class InboxStore(Protocol):
         """Accept that the events of `key` before `sequence` will never come, unless one is parked."""
         ...
 
-    async def dead_letters(self, limit: int) -> list[Parked]:
-        """Return dead letters, oldest first."""
+    async def dead_letters(self, limit: int, *, after: tuple[datetime, str] | None = None) -> list[Parked]:
+        """Return dead letters by when they were first seen and by id; those that follow `after`."""
         ...
 
     async def dead_letter(self, event_id: str) -> Parked | None:

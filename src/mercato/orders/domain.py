@@ -5,7 +5,7 @@ Every function is pure. Amounts are integers in minor units of the order's curre
 
 import enum
 from datetime import datetime
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -27,6 +27,7 @@ from mercato.kernel.tenancy import TenantId
 MAX_LINES = 90
 PAYMENTS = "service:payments"
 PRODUCTS = "service:products"
+EDITED = "order.updated"
 MAX_TIMELINE = 200
 """Only repeated failed payments could make a history longer; the oldest entries go then."""
 
@@ -126,6 +127,8 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     updated_at: datetime
     version: int
+    deleted_at: datetime | None = None
+    """Since when the order is in no list. What it still stands for, its payment, goes on."""
 
     def move(
         self, to: OrderStatus, *, by: str, at: datetime, note: str | None = None
@@ -158,6 +161,41 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
                 f"An order that is {self.status} can no longer be cancelled by its customer."
             )
         return self.move(OrderStatus.CANCELLED, by=by, at=at, note=reason)
+
+    def edit(
+        self, *, shipping_address: str | None, notes: str | None, by: str, at: datetime
+    ) -> tuple["Order", Events]:
+        """Change what is given, while the order is pending. Raises InvalidTransition.
+
+        Somebody's corrections in a row are one entry in the history, so that they push nothing
+        else out of it.
+        """
+        if self.status is not OrderStatus.PENDING:
+            raise InvalidTransition(f"An order that is {self.status} can no longer be changed.")
+        wanted = {"shipping_address": shipping_address, "notes": notes}
+        changes: dict[str, Any] = {
+            name: text for name, text in wanted.items() if text is not None and text != getattr(self, name)
+        }
+        if not changes:
+            return self, ()
+        last = self.timeline[-1]
+        goes_on = (last.event, last.by) == (EDITED, by)
+        told = (last.note or "").split(", ") if goes_on else []
+        names = [name for name in wanted if name in changes or name in told]
+        edited = self._after(EDITED, by=by, at=at, note=", ".join(names))
+        if goes_on:
+            changes["timeline"] = (*self.timeline[:-1], edited.timeline[-1])
+        return msgspec.structs.replace(edited, **changes), ()
+
+    def delete(self, *, by: str, at: datetime) -> tuple["Order", Events]:
+        """Take the order, which must be at its end, out of every list. Raises InvalidTransition."""
+        if TRANSITIONS[self.status]:
+            final = " or ".join(sorted(each for each, further in TRANSITIONS.items() if not further))
+            raise InvalidTransition(
+                f"An order that is {self.status} cannot be deleted; it must be {final} first."
+            )
+        deleted = self._after("order.deleted", by=by, at=at)
+        return msgspec.structs.replace(deleted, deleted_at=at), ()
 
     def expire(self, *, by: str, at: datetime) -> tuple["Order", Events]:
         """Cancel the order if it is still pending and its time is up; else nothing changes."""
@@ -207,6 +245,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
             stock=self.stock,
             total_amount=self.total_amount,
             currency=self.currency,
+            is_deleted=self.deleted_at is not None,
         )
 
     def _after(

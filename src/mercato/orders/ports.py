@@ -24,21 +24,27 @@ class OrderFilter(msgspec.Struct, frozen=True):
 
     user_id: UserId | None = None
     status: OrderStatus | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+    """Created at `since` or later, and before `before`."""
 
 
 class OrderStore(Protocol):
-    """Keeps orders. Deleted ones are not found."""
+    """Keeps orders. Deleted ones are not found, where nothing else is said."""
 
     async def find(self, tenant: TenantId, order_id: OrderId) -> Order | None:
         """Return one order, read fresh."""
         ...
 
     async def find_many(self, tenant: TenantId, order_ids: Sequence[OrderId]) -> list[Order]:
-        """Return those of the orders that exist."""
+        """Return those of the orders that were placed, deleted ones too."""
         ...
 
     async def search(self, tenant: TenantId, wanted: OrderFilter, window: Window) -> list[Order]:
-        """Return a window of a store's orders, newest first, and one more if there are more."""
+        """Return a window of a store's orders, and one more if there are more.
+
+        They are sorted by creation, latest first; the window's cursor is a `time_key`.
+        """
         ...
 
     async def count(self, tenant: TenantId, wanted: OrderFilter) -> int:
@@ -50,7 +56,10 @@ class OrderStore(Protocol):
         ...
 
     async def change(self, tenant: TenantId, order_id: OrderId, decide: Decide, *, by: Cause) -> Order:
-        """Load, decide and store with the events, in one step. Raises NotFound."""
+        """Load, decide and store with the events, in one step. Raises NotFound.
+
+        An event changes a deleted order too: its payment may still be on the way back.
+        """
         ...
 
     async def expired(self, now: datetime, limit: int) -> list[tuple[TenantId, OrderId]]:

@@ -1,16 +1,19 @@
 """Orders over HTTP."""
 
-from typing import Annotated
+from datetime import datetime
+from typing import Annotated, Any
 
 import msgspec
 
 from mercato.contracts.orders import OrderStatus
 from mercato.contracts.products import OutOfStock, PriceChanged, WantedLine
-from mercato.kernel.errors import NotFound, Unavailable, ValidationFailed
+from mercato.kernel.errors import FieldError, NotFound, Unavailable, ValidationFailed
 from mercato.kernel.ids import OrderId, UserId, is_id
 from mercato.kernel.money import Amount
+from mercato.kernel.paging import Window
 from mercato.kernel.text import LINE_PATTERN, TEXT_PATTERN
-from mercato.orders.domain import MAX_LINES, InvalidTransition, ReservationPending, TimelineEntry
+from mercato.kernel.versions import VersionMismatch
+from mercato.orders.domain import MAX_LINES, InvalidTransition, Order, ReservationPending, TimelineEntry
 from mercato.orders.ports import OrderFilter, OrderStore
 from mercato.orders.service import OrderRequest, Orders
 from mercato.orders.views import OrderView, timeline, view
@@ -19,7 +22,7 @@ from mercato.web.decode import Body
 from mercato.web.endpoint import ADMINS, SIGNED_IN, Options, Routes
 from mercato.web.envelope import Page
 from mercato.web.idempotency import Claims
-from mercato.web.paging import ListQuery, newest_first
+from mercato.web.paging import ListQuery, latest_first
 
 _Name = Annotated[
     str, msgspec.Meta(max_length=200, pattern=LINE_PATTERN, description="one line of 1 to 200 characters")
@@ -55,6 +58,13 @@ class PlaceOrder(Body, frozen=True):
     user_id: str | None = None
 
 
+class EditOrder(Body, frozen=True):
+    """What to change of a pending order; what is absent or null stays as it is."""
+
+    shipping_address: _Address | None = None
+    notes: _Notes | None = None
+
+
 class ChangeStatus(Body, frozen=True):
     """Where an order goes next."""
 
@@ -67,58 +77,134 @@ class CancelOrder(Body, frozen=True):
     reason: _Reason | None = None
 
 
-class OrderQuery(ListQuery, frozen=True):
-    """Which orders to list."""
+_Time = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=40,
+        description="a time such as 2026-01-31T12:00:00Z",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+_read_time = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)]).decode
+
+
+class OwnOrdersQuery(ListQuery, frozen=True, kw_only=True):
+    """Which of one user's orders to list: created `from` a time, up to but not at `to` another."""
 
     status: OrderStatus | None = None
+    from_: _Time | None = msgspec.field(default=None, name="from")
+    to: _Time | None = None
+
+
+class OrderQuery(OwnOrdersQuery, frozen=True, kw_only=True):
+    """Which orders to list."""
+
     user_id: str | None = None
+
+
+_PLACE: dict[str, Any] = {
+    "items": [{"product_id": "LAMP-1", "quantity": 2}],
+    "shipping_address": "1 Harbour Street, 20457 Hamburg",
+    "notes": "Ring twice.",
+}
+_EDIT: dict[str, Any] = {"shipping_address": "2 Harbour Street, 20457 Hamburg"}
+_MOVE: dict[str, Any] = {"status": "cancelled"}
+_CANCEL: dict[str, Any] = {"reason": "Ordered by mistake."}
 
 
 def routes(orders: Orders, store: OrderStore, claims: Claims) -> Routes:
     """Declare the endpoints."""
-    api = Routes("orders", prefix="/api/v1/orders", claims=claims)
-    _reading(api, orders, store)
-    _changing(api, orders)
+    api = Routes("orders", prefix="/api/v1", claims=claims)
+    _listing(api, store)
+    _reading(api, orders)
+    _placing(api, orders)
+    _moving(api, orders)
+    _editing(api, orders)
     return api
 
 
-def _reading(api: Routes, orders: Orders, store: OrderStore) -> None:
-    @api.get("", allow=SIGNED_IN)
-    async def search(call: Call, query: OrderQuery) -> Page[OrderView]:
+def _listing(api: Routes, store: OrderStore) -> None:
+    @api.get("/orders", allow=SIGNED_IN)
+    async def list_orders(call: Call, query: OrderQuery) -> Page[OrderView]:
         """List orders, newest first: a customer's own, or all of the store for its staff."""
         who = call.principal
-        user_id = None if query.user_id is None else UserId(query.user_id)
-        if not who.is_staff:
-            user_id = who.user_id
-        return await _page(call, query, OrderFilter(user_id, query.status))
+        named = None if query.user_id is None else UserId(query.user_id)
+        if named is not None and not is_id(named):
+            raise ValidationFailed.field("user_id", "must be a user's id")
+        if not who.is_staff and named not in {None, who.user_id}:
+            # Both hold at once: what is the caller's own, and that other user's.
+            return await latest_first(query, _none, _zero, view)
+        return await page(call, query, named if who.is_staff else who.user_id)
 
-    @api.get("/my-orders", allow=SIGNED_IN)
-    async def mine(call: Call, query: ListQuery) -> Page[OrderView]:
+    @api.get("/orders/my-orders", allow=SIGNED_IN)
+    async def mine(call: Call, query: OwnOrdersQuery) -> Page[OrderView]:
         """List the caller's own orders, newest first."""
-        return await _page(call, query, OrderFilter(call.principal.user_id))
+        return await page(call, query, call.principal.user_id)
 
-    async def _page(call: Call, query: ListQuery, wanted: OrderFilter) -> Page[OrderView]:
-        return await newest_first(
+    @api.get("/users/{user_id}/orders", allow=SIGNED_IN, raises=(NotFound,))
+    async def orders(call: Call, user_id: str, query: OwnOrdersQuery) -> Page[OrderView]:
+        """List a user's orders, newest first: one's own, or any user's for the store's staff."""
+        who = call.principal
+        if not is_id(user_id) or not (who.is_staff or user_id == who.user_id):
+            raise NotFound("There is no such user.")
+        return await page(call, query, UserId(user_id))
+
+    async def page(call: Call, query: OwnOrdersQuery, user_id: UserId | None) -> Page[OrderView]:
+        since, before = _span(query)
+        wanted = OrderFilter(user_id, query.status, since, before)
+        return await latest_first(
             query,
             lambda part: store.search(call.tenant, wanted, part),
             lambda: store.count(call.tenant, wanted),
             view,
         )
 
-    @api.get("/{order_id}", allow=SIGNED_IN, raises=(NotFound,))
+
+async def _none(_: Window) -> list[Order]:
+    return []
+
+
+async def _zero() -> int:
+    return 0
+
+
+def _span(query: OwnOrdersQuery) -> tuple[datetime | None, datetime | None]:
+    """Read `from` and `to`. Raises ValidationFailed naming each that is no time, or `from` after `to`."""
+    times: dict[str, datetime | None] = {}
+    wrong = []
+    for name, text in (("from", query.from_), ("to", query.to)):
+        try:
+            times[name] = None if text is None else _read_time(msgspec.json.encode(text))
+        except msgspec.ValidationError:
+            wrong.append(FieldError(name, "must be a time with its offset, such as 2026-01-31T12:00:00Z"))
+    if wrong:
+        raise ValidationFailed.of(*wrong)
+    since, before = times["from"], times["to"]
+    if since is not None and before is not None and since > before:
+        raise ValidationFailed.field("from", "must not be later than to")
+    return since, before
+
+
+def _reading(api: Routes, orders: Orders) -> None:
+    @api.get("/orders/{order_id}", allow=SIGNED_IN, raises=(NotFound,))
     async def get(call: Call, order_id: str) -> OrderView:
         """Return one order."""
         return view(await orders.get(call.principal, order_id))
 
-    @api.get("/{order_id}/timeline", allow=SIGNED_IN, raises=(NotFound,))
+    @api.get("/orders/{order_id}/timeline", allow=SIGNED_IN, raises=(NotFound,))
     async def history(call: Call, order_id: str) -> list[TimelineEntry]:
         """Return what happened to an order, oldest first."""
         return timeline(await orders.get(call.principal, order_id))
 
 
-def _changing(api: Routes, orders: Orders) -> None:
+def _placing(api: Routes, orders: Orders) -> None:
     @api.post(
-        "", status=201, allow=SIGNED_IN, idempotent=True, raises=(OutOfStock, PriceChanged, Unavailable)
+        "/orders",
+        status=201,
+        allow=SIGNED_IN,
+        idempotent=True,
+        raises=(OutOfStock, PriceChanged, Unavailable),
+        example=_PLACE,
     )
     async def place(call: Call, body: PlaceOrder) -> OrderView:
         """Place an order.
@@ -129,28 +215,93 @@ def _changing(api: Routes, orders: Orders) -> None:
         by = call.cause(view)
         return view(await orders.place(call.principal, _wanted(body), order_id=order_id, by=by, at=call.now))
 
-    @api.post("/{order_id}/cancel", allow=SIGNED_IN, idempotent=True, raises=(NotFound, InvalidTransition))
+
+def _moving(api: Routes, orders: Orders) -> None:
+    @api.post(
+        "/orders/{order_id}/cancel",
+        allow=SIGNED_IN,
+        idempotent=True,
+        versioned=True,
+        raises=(NotFound, InvalidTransition, VersionMismatch),
+        example=_CANCEL,
+    )
     async def cancel(call: Call, order_id: str, body: CancelOrder) -> OrderView:
         """Cancel an order: its stock and its money go back."""
-        by = call.cause(view)
-        return view(await orders.cancel(call.principal, order_id, body.reason, by=by, at=call.now))
+        cancelled = await orders.cancel(
+            call.principal,
+            order_id,
+            body.reason,
+            expected=call.expected,
+            by=call.cause(view),
+            at=call.now,
+        )
+        return view(cancelled)
 
     moving: Options = {
         "allow": ADMINS,
-        "raises": (NotFound, InvalidTransition, ReservationPending),
+        "versioned": True,
+        "raises": (NotFound, InvalidTransition, ReservationPending, VersionMismatch),
+        "example": _MOVE,
     }
 
-    @api.put("/{order_id}/status", **moving)
+    @api.put("/orders/{order_id}/status", **moving)
     async def set_status(call: Call, order_id: str, body: ChangeStatus) -> OrderView:
         """Move an order on."""
-        by = call.cause(view)
-        return view(await orders.move(call.principal, order_id, body.status, by=by, at=call.now))
+        return await move(call, order_id, body.status)
 
-    @api.patch("/{order_id}/status", **moving)
+    @api.patch("/orders/{order_id}/status", **moving)
     async def change_status(call: Call, order_id: str, body: ChangeStatus) -> OrderView:
         """Move an order on: the same as PUT."""
+        return await move(call, order_id, body.status)
+
+    async def move(call: Call, order_id: str, to: OrderStatus) -> OrderView:
         by = call.cause(view)
-        return view(await orders.move(call.principal, order_id, body.status, by=by, at=call.now))
+        moved = await orders.move(call.principal, order_id, to, expected=call.expected, by=by, at=call.now)
+        return view(moved)
+
+
+def _editing(api: Routes, orders: Orders) -> None:
+    @api.put(
+        "/orders/{order_id}",
+        allow=SIGNED_IN,
+        versioned=True,
+        raises=(NotFound, InvalidTransition, VersionMismatch),
+        example=_EDIT,
+    )
+    async def edit(call: Call, order_id: str, body: EditOrder) -> OrderView:
+        """Change a pending order's address or notes.
+
+        What is absent or null stays as it is; empty notes clear them.
+        """
+        if body.shipping_address is None and body.notes is None:
+            raise ValidationFailed.of(
+                *(FieldError(name, "is required, or the other") for name in ("shipping_address", "notes"))
+            )
+        edited = await orders.edit(
+            call.principal,
+            order_id,
+            shipping_address=body.shipping_address,
+            notes=body.notes,
+            expected=call.expected,
+            by=call.cause(view),
+            at=call.now,
+        )
+        return view(edited)
+
+    @api.delete(
+        "/orders/{order_id}",
+        allow=SIGNED_IN,
+        versioned=True,
+        raises=(NotFound, InvalidTransition, VersionMismatch),
+    )
+    async def delete(call: Call, order_id: str) -> None:
+        """Delete an order that is delivered or cancelled: it is gone from every list.
+
+        Its payments stay.
+        """
+        await orders.delete(
+            call.principal, order_id, expected=call.expected, by=call.cause(view), at=call.now
+        )
 
 
 def _wanted(body: PlaceOrder) -> OrderRequest:

@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 
 import msgspec
 
+from mercato.contracts.events import Events
 from mercato.contracts.orders import OrderFacts, OrderStatus, StockState
 from mercato.contracts.payments import PaymentEvent
 from mercato.contracts.products import (
@@ -22,8 +23,9 @@ from mercato.kernel.errors import FieldError, NotFound, Unavailable, ValidationF
 from mercato.kernel.ids import OrderId, UserId, is_id
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import TenantId
+from mercato.kernel.versions import ANY_VERSION, Expected
 from mercato.orders.domain import Order, Placement, place
-from mercato.orders.ports import Catalogue, CatalogueItem, OrderStore
+from mercato.orders.ports import Catalogue, CatalogueItem, Decide, OrderStore
 
 EXPIRY = BySystem("system:expiry")
 
@@ -136,25 +138,81 @@ class Orders:
         return order
 
     async def move(
-        self, who: Principal, order_id: str, to: OrderStatus, *, by: ByCall, at: datetime
+        self,
+        who: Principal,
+        order_id: str,
+        to: OrderStatus,
+        *,
+        expected: Expected = ANY_VERSION,
+        by: ByCall,
+        at: datetime,
     ) -> Order:
-        """Move an order on. Raises NotFound, InvalidTransition, ReservationPending."""
-        order = await self.get(who, order_id)
-        return await self._store.change(
-            who.tenant, order.id, lambda found: found.move(to, by=by.actor, at=at), by=by
+        """Move an order on. Raises NotFound, VersionMismatch, InvalidTransition, ReservationPending."""
+        return await self._change(
+            who, order_id, lambda found: found.move(to, by=by.actor, at=at), expected=expected, by=by
         )
 
     async def cancel(
-        self, who: Principal, order_id: str, reason: str | None, *, by: ByCall, at: datetime
+        self,
+        who: Principal,
+        order_id: str,
+        reason: str | None,
+        *,
+        expected: Expected = ANY_VERSION,
+        by: ByCall,
+        at: datetime,
     ) -> Order:
-        """Cancel an order; stock and money go back. Raises NotFound, InvalidTransition."""
-        order = await self.get(who, order_id)
-        return await self._store.change(
-            who.tenant,
-            order.id,
+        """Cancel an order; stock and money go back. Raises NotFound, VersionMismatch, InvalidTransition."""
+        return await self._change(
+            who,
+            order_id,
             lambda found: found.cancel(reason=reason, by=by.actor, staff=who.is_staff, at=at),
+            expected=expected,
             by=by,
         )
+
+    async def edit(  # noqa: PLR0913  all but the first two are named
+        self,
+        who: Principal,
+        order_id: str,
+        *,
+        shipping_address: str | None,
+        notes: str | None,
+        expected: Expected = ANY_VERSION,
+        by: ByCall,
+        at: datetime,
+    ) -> Order:
+        """Change a pending order's address or notes; None leaves one as it is.
+
+        Raises NotFound, VersionMismatch, InvalidTransition.
+        """
+        return await self._change(
+            who,
+            order_id,
+            lambda found: found.edit(shipping_address=shipping_address, notes=notes, by=by.actor, at=at),
+            expected=expected,
+            by=by,
+        )
+
+    async def delete(
+        self, who: Principal, order_id: str, *, expected: Expected = ANY_VERSION, by: ByCall, at: datetime
+    ) -> None:
+        """Delete an order that is at its end. Raises NotFound, VersionMismatch, InvalidTransition."""
+        await self._change(
+            who, order_id, lambda found: found.delete(by=by.actor, at=at), expected=expected, by=by
+        )
+
+    async def _change(
+        self, who: Principal, order_id: str, decide: Decide, *, expected: Expected, by: ByCall
+    ) -> Order:
+        """Change an order in the caller's scope, if it is still as the caller saw it."""
+        order = await self.get(who, order_id)
+
+        def checked(found: Order) -> tuple[Order, Events]:
+            expected.check(found.version)
+            return decide(found)
+
+        return await self._store.change(who.tenant, order.id, checked, by=by)
 
     async def expire(self, at: datetime, limit: int) -> int:
         """Cancel pending orders whose time is up; return how many were looked at."""
@@ -169,7 +227,7 @@ class Orders:
         return len(due)
 
     async def facts(self, tenant: TenantId, order_ids: Sequence[OrderId]) -> dict[OrderId, OrderFacts]:
-        """Return the facts of those of the orders that exist; see OrderDesk."""
+        """Return the facts of those of the orders that were placed; see OrderDesk."""
         orders = await self._store.find_many(tenant, order_ids)
         return {order.id: order.facts() for order in orders}
 

@@ -72,6 +72,8 @@ class Refund(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None
     created_at: datetime
     failure_reason: str | None = None
+    order_cancelled: bool = False
+    """It was asked for because the order was cancelled, and not by a person."""
 
 
 class CheckDelays(msgspec.Struct, frozen=True):
@@ -138,10 +140,21 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
         """Return what to tell of a new payment."""
         return (_event(self, PaymentCreated),)
 
-    def start(self, *, at: datetime, check_at: datetime) -> tuple["Payment", Events]:
-        """Begin to charge. If nothing is heard by `check_at`, the provider is to be asked."""
+    def start(self, *, provider: str, at: datetime, check_at: datetime) -> tuple["Payment", Events]:
+        """Begin to charge by a provider, which need not be the one of when the payment was opened.
+
+        If nothing is heard by `check_at`, the provider is to be asked.
+        """
         self._require(PaymentStatus.PENDING, to=PaymentStatus.PROCESSING)
-        started = _changed(self, at, status=PaymentStatus.PROCESSING, token=None, checks=0, check_at=check_at)
+        started = _changed(
+            self,
+            at,
+            status=PaymentStatus.PROCESSING,
+            provider=provider,
+            token=None,
+            checks=0,
+            check_at=check_at,
+        )
         return started, (_event(started, PaymentProcessing),)
 
     def succeed(self, transaction_id: str, *, refund_id: str, at: datetime) -> tuple["Payment", Events]:
@@ -203,7 +216,7 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
             raise RefundTooLarge("The refund exceeds what is left of the payment.")
         if len(self.refunds) >= MAX_REFUNDS:
             raise Conflict(f"A payment has at most {MAX_REFUNDS} refunds.")
-        return _give_back(self, wanted, reason, refund_id, at)
+        return _give_back(self, _pending(wanted, reason, refund_id, at), at)
 
     def refund_succeeded(self, refund_id: str, *, at: datetime) -> tuple["Payment", Events]:
         """Record that a refund's money has gone back. Doing so again changes nothing."""
@@ -216,13 +229,29 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
         settled = msgspec.structs.replace(settled, status=status)
         return settled, (_event(settled, PaymentRefunded),)
 
-    def refund_failed(self, refund_id: str, reason: str, *, at: datetime) -> tuple["Payment", Events]:
-        """Record that the provider refuses a refund; its amount may be refunded anew."""
+    def refund_failed(
+        self, refund_id: str, reason: str, *, next_refund_id: str, at: datetime
+    ) -> tuple["Payment", Events]:
+        """Record that the provider refuses a refund; its amount may be refunded anew.
+
+        If the order was cancelled meanwhile, refund `next_refund_id` asks for that amount again
+        with all else that is left. A refund of that sort which is refused too stays refused, for
+        the store's people to see: asking again for ever would not help.
+        """
         refund = self.refund(refund_id)
         if refund is None or refund.status is not RefundStatus.PENDING:
             return self, ()
         failed = msgspec.structs.replace(refund, status=RefundStatus.FAILED, failure_reason=reason)
-        return self._with_refund(failed, at), ()
+        noted = self._with_refund(failed, at)
+        if not self.order_cancelled or refund.order_cancelled:
+            return noted, ()
+        return _give_back_all(noted, next_refund_id, at)
+
+    def hasten(self, *, at: datetime) -> tuple["Payment", Events]:
+        """Have the provider asked now about what is open, if anything is."""
+        if self.check_at is None or self.check_at <= at:
+            return self, ()
+        return msgspec.structs.replace(self, check_at=at, version=self.version + 1), ()
 
     def still_open(self, delays: CheckDelays, *, at: datetime) -> tuple["Payment", Events]:
         """Note that the provider was asked in vain; it is asked again ever more slowly."""
@@ -270,16 +299,18 @@ def _changed(payment: Payment, at: datetime, **fields: Any) -> Payment:  # noqa:
 def _give_back_all(payment: Payment, refund_id: str, at: datetime) -> tuple[Payment, Events]:
     if not payment.refundable:
         return payment, ()
-    return _give_back(payment, payment.refundable, "the order was cancelled", refund_id, at)
+    refund = _pending(payment.refundable, "the order was cancelled", refund_id, at)
+    return _give_back(payment, msgspec.structs.replace(refund, order_cancelled=True), at)
 
 
-def _give_back(
-    payment: Payment, amount: int, reason: str | None, refund_id: str, at: datetime
-) -> tuple[Payment, Events]:
+def _pending(amount: int, reason: str | None, refund_id: str, at: datetime) -> Refund:
+    return Refund(id=refund_id, amount=amount, status=RefundStatus.PENDING, reason=reason, created_at=at)
+
+
+def _give_back(payment: Payment, refund: Refund, at: datetime) -> tuple[Payment, Events]:
     """Add a refund: to be carried out by the provider at once, or done if it is by hand."""
-    refund = Refund(id=refund_id, amount=amount, status=RefundStatus.PENDING, reason=reason, created_at=at)
     asked = _changed(payment, at, refunds=(*payment.refunds, refund), checks=0, check_at=at)
-    return asked.refund_succeeded(refund_id, at=at) if payment.method in BY_HAND else (asked, ())
+    return asked.refund_succeeded(refund.id, at=at) if payment.method in BY_HAND else (asked, ())
 
 
 def _event(payment: Payment, kind: type[PaymentEvent]) -> PaymentEvent:

@@ -1,6 +1,7 @@
-"""What payments needs: a store for them, and a provider that moves money."""
+"""What payments needs: a store for them, and providers that move money and tell of it."""
 
-from collections.abc import Callable
+import enum
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Protocol
 
@@ -24,13 +25,19 @@ class OutcomeUnknown(Exception):
 
 
 class ChargeRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Money to take. `amount` is in minor units; `token` stands for the payer's means."""
+    """Money to take. `amount` is in minor units; `token` stands for the payer's means.
+
+    To ask what became of it, all but the token is said again.
+    """
 
     key: str
+    tenant: TenantId
     amount: int
     currency: str
     token: str | None
     description: str | None
+    created_at: datetime
+    """Since when it may have been asked for."""
 
 
 class Charged(msgspec.Struct, frozen=True):
@@ -53,9 +60,13 @@ class RefundRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Money to give back of a transaction. `amount` is in minor units."""
 
     key: str
+    tenant: TenantId
+    charge_key: str
     transaction_id: str
     amount: int
     currency: str
+    created_at: datetime
+    """Since when it may have been asked for."""
 
 
 class Refunded(msgspec.Struct, frozen=True):
@@ -83,8 +94,8 @@ class Provider(Protocol):
         """
         ...
 
-    async def resolve(self, key: str) -> Charged | Declined | NeverCharged:
-        """Say what became of a key, and close it.
+    async def resolve(self, request: ChargeRequest) -> Charged | Declined | NeverCharged:
+        """Say what became of a request's key, and close it. Its token does not matter.
 
         After NeverCharged a charge under that key that was still on its way is declined, so
         that nothing is taken behind a failed payment. Raises OutcomeUnknown.
@@ -94,6 +105,45 @@ class Provider(Protocol):
     async def refund(self, request: RefundRequest) -> Refunded | RefundRefused:
         """Give money back, once per key. Raises OutcomeUnknown."""
         ...
+
+    async def close(self) -> None:
+        """Let go of what it holds. No call is under way."""
+        ...
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What a provider's webhook is about. Nothing that it says is believed: the provider is asked."""
+
+    event_id: str
+    """The provider's own; the same event may come more than once."""
+    tenant: TenantId | None
+    payment_id: PaymentId | None
+    """Neither is known where it is about nothing of ours."""
+
+
+class Notices(Protocol):
+    """Reads a provider's webhooks."""
+
+    def read(self, headers: Mapping[str, str], body: bytes, *, at: datetime) -> Notice | None:
+        """Return what a webhook is about, None for news that matters to nobody here.
+
+        Header names are lower case. Raises Unauthenticated for what the provider has not signed,
+        or not just now, and BadRequest for what is no event.
+        """
+        ...
+
+
+class Heard(enum.Enum):
+    """What a notice came to."""
+
+    DUE = "due"
+    """The provider is to be asked about the payment now."""
+    SETTLED = "settled"
+    """Nothing about the payment is open."""
+    UNKNOWN = "unknown"
+    """There is no such payment."""
+    REPEATED = "repeated"
+    """It had been heard before."""
 
 
 class PaymentFilter(msgspec.Struct, frozen=True, kw_only=True):
@@ -123,7 +173,10 @@ class PaymentStore(Protocol):
         ...
 
     async def search(self, tenant: TenantId, wanted: PaymentFilter, window: Window) -> list[Payment]:
-        """Return a window of a store's payments, newest first, and one more if there are more."""
+        """Return a window of a store's payments, and one more if there are more.
+
+        They are sorted by creation, latest first; the window's cursor is a `time_key`.
+        """
         ...
 
     async def count(self, tenant: TenantId, wanted: PaymentFilter) -> int:
@@ -147,6 +200,10 @@ class PaymentStore(Protocol):
         """Note that no payment may be opened for the order, and change the one it has."""
         ...
 
+    async def hear(self, provider: str, notice: Notice, decide: Decide, *, at: datetime) -> Heard:
+        """Take note of a notice, once, and change the payment it is about, in one step."""
+        ...
+
     async def due(self, now: datetime, limit: int) -> list[Due]:
         """Return payments of all stores about which to ask now, longest waiting first."""
         ...
@@ -157,4 +214,11 @@ class PaymentStore(Protocol):
 
     async def books(self) -> list[PaymentBook]:
         """Return every store's payments, for reconciliation."""
+        ...
+
+    async def purge(self, *, notices_before: datetime, fates_before: datetime, limit: int) -> int:
+        """Delete notices, and orders' cancellations, from before then; up to `limit` of each.
+
+        Return how many were deleted of that of which there were more.
+        """
         ...

@@ -17,6 +17,8 @@ class RefundView(msgspec.Struct, frozen=True):
     amount: Decimal
     status: RefundStatus
     reason: str | None
+    failure_reason: str | None
+    """Why the provider did not give it back, if it did not."""
     created_at: datetime
 
 
@@ -73,5 +75,6 @@ def _refund_view(refund: Refund, currency: str) -> RefundView:
         amount=to_decimal(refund.amount, currency),
         status=refund.status,
         reason=refund.reason,
+        failure_reason=refund.failure_reason,
         created_at=refund.created_at,
     )

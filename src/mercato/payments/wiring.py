@@ -1,12 +1,13 @@
 """How payments is put together."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
-from mercato.adapters.service import ServiceParts
+from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
@@ -14,13 +15,20 @@ from mercato.contracts.orders import OrderDesk
 from mercato.contracts.payment_books import PaymentBook
 from mercato.kernel.clock import Clock
 from mercato.payments.domain import CheckDelays
+from mercato.payments.ports import Notices, Provider
+from mercato.payments.providers import notices, sandbox
+from mercato.payments.providers.notices import SignedNotices
 from mercato.payments.providers.sandbox import Sandbox
+from mercato.payments.providers.sandbox_webhooks import HttpPost, Mode, SandboxWebhooks
 from mercato.payments.routes import routes
 from mercato.payments.service.payments import Payments
 from mercato.payments.service.settlement import Settlement
+from mercato.payments.service.webhooks import Webhooks
 from mercato.payments.stores.sql import SqlPayments
 from mercato.payments.subscribers import FAMILIES, handlers
-from mercato.payments.workers import Reconciler
+from mercato.payments.workers import Reconciler, purge
+
+WEBHOOKS_PATH = "/api/v1/payments/webhooks/"
 
 
 class PaymentsSettings(msgspec.Struct, frozen=True):
@@ -38,6 +46,19 @@ class PaymentsSettings(msgspec.Struct, frozen=True):
     most_flights: int = 512
     """How many calls of the provider are under way at the same time."""
     sandbox_slow_s: float = 3.0
+    provider: str = Sandbox.name
+    """Who charges: the sandbox, or Stripe."""
+    sandbox_webhooks: Mode | None = None
+    """How the sandbox reports what it did; None where it does not."""
+    sandbox_spread_s: float = 3.0
+    """How late its late webhooks are, and within what time it shuffles them."""
+    own_url: str = ""
+    """Where this process is reached, which the sandbox calls."""
+    stripe_key: str = ""
+    """The account's secret key; without one Stripe is not asked, and cannot be the provider."""
+    stripe_webhook_secret: str = ""
+    """What Stripe signs its webhooks with; without it they are not taken."""
+    stripe_url: str = "https://api.stripe.com"
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +70,7 @@ class PaymentsService:
     store: SqlPayments
     sandbox: Sandbox
     settlement: Settlement
+    providers: Mapping[str, Provider]
     reconciler: Reconciler
 
     async def books(self) -> list[PaymentBook]:
@@ -60,21 +82,30 @@ class PaymentsService:
         return await self.store.make_due()
 
     async def close(self) -> None:
-        """Let calls of the provider end, then close its book. The database is the root's to close."""
+        """Let calls of the providers end, then close them. The database is the root's to close."""
         await self.settlement.close()
-        await self.sandbox.close()
+        for provider in self.providers.values():
+            await provider.close()
 
 
 def build(
     db: Database, *, clock: Clock, orders: OrderDesk, sandbox_db_path: Path, settings: PaymentsSettings
 ) -> PaymentsService:
-    """Wire payments on its database, with the sandbox as the provider."""
+    """Wire payments on its database.
+
+    The sandbox is always there, since payments made by it may be open. Raises ValueError for a
+    provider that is not set up.
+    """
     steps = Steps(db, source="/mercato/payments", clock=clock)
     store, claims = SqlPayments(steps), SqlClaims(db)
-    sandbox = Sandbox(sandbox_db_path, slow_s=settings.sandbox_slow_s)
+    book = Sandbox(sandbox_db_path, slow_s=settings.sandbox_slow_s)
+    providers = _providers(book, settings, clock)
+    if settings.provider not in providers:
+        raise ValueError(f"the provider {settings.provider} is not set up")
     settlement = Settlement(
         store,
-        sandbox,
+        providers,
+        provider_name=settings.provider,
         clock=clock,
         delays=CheckDelays(
             timedelta(seconds=settings.first_check_s), timedelta(seconds=settings.most_check_s)
@@ -83,6 +114,7 @@ def build(
         most_flights=settings.most_flights,
     )
     payments = Payments(store, orders, settlement)
+    webhooks = Webhooks(store, settlement, _notices(book, settings))
     reconciler = Reconciler(
         store, settlement, clock=clock, sweep_s=settings.sweep_s, most=settings.most_checks
     )
@@ -90,9 +122,61 @@ def build(
         name="payments",
         steps=steps,
         claims=claims,
-        routes=routes(payments, store, claims),
+        routes=routes(payments, webhooks, store, claims),
         handlers=handlers(payments),
         families=FAMILIES,
-        workers=(reconciler.run,),
+        workers=(reconciler.run, purge(store, clock), *_reporting(book, settings, clock)),
     )
-    return PaymentsService(parts, payments, store, sandbox, settlement, reconciler)
+    return PaymentsService(parts, payments, store, book, settlement, providers, reconciler)
+
+
+def _providers(book: Sandbox, settings: PaymentsSettings, clock: Clock) -> Mapping[str, Provider]:
+    """Return who may be asked about payments. One that charges no more may have some that are open."""
+    providers: dict[str, Provider] = {book.name: book}
+    if settings.stripe_key:
+        # The HTTP client is there for those who need it.
+        from mercato.payments.providers.stripe import Stripe  # noqa: PLC0415
+        from mercato.payments.providers.stripe_api import StripeApi  # noqa: PLC0415
+
+        api = StripeApi(settings.stripe_url, settings.stripe_key, timeout_s=settings.provider_timeout_s)
+        providers[Stripe.name] = Stripe(api, clock=clock)
+    return providers
+
+
+def _notices(book: Sandbox, settings: PaymentsSettings) -> Mapping[str, Notices]:
+    """Return who reads webhooks: of the providers that have a secret to sign them with."""
+    found: dict[str, Notices] = {
+        book.name: SignedNotices(
+            book.webhook_secret,
+            header=notices.SANDBOX_HEADER,
+            types=notices.SANDBOX_TYPES,
+            tenant_name=sandbox.TENANT,
+            key_name=sandbox.KEY,
+        )
+    }
+    if settings.stripe_key and settings.stripe_webhook_secret:
+        from mercato.payments.providers import stripe  # noqa: PLC0415
+
+        found[stripe.Stripe.name] = SignedNotices(
+            settings.stripe_webhook_secret,
+            header=notices.STRIPE_HEADER,
+            types=notices.STRIPE_TYPES,
+            tenant_name=stripe.TENANT,
+            key_name=stripe.KEY,
+        )
+    return found
+
+
+def _reporting(book: Sandbox, settings: PaymentsSettings, clock: Clock) -> tuple[Worker, ...]:
+    """Have the sandbox report what it does, if it is told to, and return the worker that sends it."""
+    if settings.sandbox_webhooks is None:
+        return ()
+    webhooks = SandboxWebhooks(
+        HttpPost(f"{settings.own_url}{WEBHOOKS_PATH}{book.name}"),
+        book.webhook_secret,
+        mode=settings.sandbox_webhooks,
+        spread_s=settings.sandbox_spread_s,
+        clock=clock,
+    )
+    book.on_news(webhooks.tell)
+    return (webhooks.run,)

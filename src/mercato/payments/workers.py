@@ -1,13 +1,25 @@
-"""What payments does by the clock: it asks the provider about everything that is open."""
+"""What payments does by the clock: it asks about everything that is open, and forgets what is past."""
 
 import asyncio
 import logging
+from datetime import timedelta
 
+from mercato.adapters.service import Worker
 from mercato.kernel.clock import Clock
 from mercato.payments.ports import Due, PaymentStore
 from mercato.payments.service.settlement import Settlement
 
 log = logging.getLogger(__name__)
+
+NOTICES_KEPT = timedelta(days=7)
+"""Providers repeat an event for some days."""
+FATES_KEPT = timedelta(days=1)
+"""How long a payment may have been about to be opened when its order was cancelled.
+
+That is a matter of seconds: it asks orders first, and ends at its deadline. Later ones ask anew.
+"""
+_PURGE_EVERY_S = 300.0
+_PURGE_BATCH = 1_000
 
 
 class Reconciler:
@@ -70,3 +82,22 @@ class Reconciler:
                 await self._settlement.due.wait()
         except TimeoutError:
             return
+
+
+def purge(store: PaymentStore, clock: Clock) -> Worker:
+    """Return the worker that deletes what nobody will ask for any more, a bounded part at a time."""
+
+    async def run() -> None:
+        while True:
+            deleted = 0
+            try:
+                now = clock()
+                deleted = await store.purge(
+                    notices_before=now - NOTICES_KEPT, fates_before=now - FATES_KEPT, limit=_PURGE_BATCH
+                )
+            except Exception:
+                log.exception("payments cannot be purged now")
+            if deleted < _PURGE_BATCH:
+                await asyncio.sleep(_PURGE_EVERY_S)
+
+    return run

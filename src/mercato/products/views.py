@@ -7,6 +7,9 @@ import msgspec
 
 from mercato.kernel.money import to_decimal
 from mercato.products.domain import Inventory, Product
+from mercato.products.domain.importing import LineError, Report
+from mercato.products.ports import MovementRecord
+from mercato.web.etag import tag
 
 
 class ProductView(msgspec.Struct, frozen=True):
@@ -25,6 +28,11 @@ class ProductView(msgspec.Struct, frozen=True):
     updated_at: datetime
     version: int
 
+    @property
+    def etag(self) -> str:
+        """Its entity tag: whether it is in stock changes without a new version."""
+        return tag(self.version, "in" if self.in_stock else "out")
+
 
 class InventoryView(msgspec.Struct, frozen=True):
     """A product's stock. `available` is `on_hand - reserved`."""
@@ -35,6 +43,32 @@ class InventoryView(msgspec.Struct, frozen=True):
     available: int
     warehouse_location: str | None
     updated_at: datetime
+    version: int
+
+
+class MovementView(msgspec.Struct, frozen=True):
+    """A change of a product's stock, by differences: who made it, why, and for which order."""
+
+    id: str
+    product_id: str
+    kind: str
+    on_hand: int
+    reserved: int
+    order_id: str | None
+    reason: str | None
+    actor: str
+    at: datetime
+
+
+class ImportView(msgspec.Struct, frozen=True):
+    """What became of the lines of a file. `failed` counts all lines with errors; the first are told."""
+
+    lines: int
+    created: int
+    updated: int
+    unchanged: int
+    failed: int
+    errors: tuple[LineError, ...]
 
 
 def product_view(product: Product) -> ProductView:
@@ -64,4 +98,33 @@ def inventory_view(inventory: Inventory) -> InventoryView:
         available=inventory.available,
         warehouse_location=inventory.warehouse_location,
         updated_at=inventory.updated_at,
+        version=inventory.version,
+    )
+
+
+def movement_view(record: MovementRecord) -> MovementView:
+    """Show a movement."""
+    movement = record.movement
+    return MovementView(
+        id=record.id,
+        product_id=movement.product_id,
+        kind=movement.kind.value,
+        on_hand=movement.on_hand,
+        reserved=movement.reserved,
+        order_id=movement.order_id,
+        reason=movement.reason,
+        actor=record.actor,
+        at=record.at,
+    )
+
+
+def import_view(report: Report) -> ImportView:
+    """Show what an import did."""
+    return ImportView(
+        lines=report.lines,
+        created=report.created,
+        updated=report.updated,
+        unchanged=report.unchanged,
+        failed=report.failed,
+        errors=report.errors,
     )

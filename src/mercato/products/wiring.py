@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from mercato.adapters.cache.lists import ListCache
 from mercato.adapters.cache.memory import MemoryCache
 from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.claims import SqlClaims
@@ -14,15 +15,21 @@ from mercato.contracts.products import Stock
 from mercato.contracts.stock_books import HoldBook, StockBook
 from mercato.contracts.stores import StoreDirectory
 from mercato.kernel.clock import Clock
+from mercato.kernel.ids import ProductId
+from mercato.kernel.tenancy import TenantId
 from mercato.products.routes import routes
-from mercato.products.service.catalogue import Catalogue
+from mercato.products.service.catalogue import Catalogue, Currencies
+from mercato.products.service.imports import Imports
 from mercato.products.service.orphans import Orphans
 from mercato.products.service.reservations import Reservations
 from mercato.products.stores.ledger import Ledger, stock_books
+from mercato.products.stores.lists import SqlProductLists
 from mercato.products.stores.sql import SqlCatalogue
 from mercato.products.stores.sql_holds import SqlHolds, hold_books
+from mercato.products.stores.sql_imports import SqlImports
 from mercato.products.subscribers import FAMILIES, handlers
 from mercato.products.workers import orphan_sweep
+from mercato.web.idempotency import LEASE
 
 NAME = "products"
 
@@ -34,6 +41,10 @@ class ProductsSettings:
     cache_ttl: timedelta = timedelta(minutes=5)
     cache_entries: int = 20_000
     cache_bytes: int = 16 * 1024 * 1024
+    """For products, and as much again for lists."""
+    list_ttl: timedelta = timedelta(minutes=2)
+    max_import: int = 1 << 30
+    """In bytes."""
     hold_grace: timedelta = timedelta(seconds=60)
     """How long after its expiry a hold is left alone; longer than any placement takes."""
     orphan_sweep_s: float = 5.0
@@ -56,13 +67,13 @@ def build(db: Database, *, clock: Clock, stores: StoreDirectory, settings: Produ
     """Wire products on its own database, whose schema is there already."""
     steps = Steps(db, source=f"/mercato/{NAME}", clock=clock)
     claims = SqlClaims(db)
-    cache = MemoryCache(
-        ttl_s=settings.cache_ttl.total_seconds(),
-        max_entries=settings.cache_entries,
-        max_bytes=settings.cache_bytes,
-    )
-    ledger = Ledger(lambda tenant, product_id: cache.invalidate((tenant, product_id)))
-    catalogue = SqlCatalogue(steps, ledger)
+    cache, list_cache = _memory(settings, settings.cache_ttl), ListCache(_memory(settings, settings.list_ttl))
+
+    def changed(tenant: TenantId, product_id: ProductId) -> None:
+        cache.invalidate((tenant, product_id))
+        list_cache.invalidate(tenant)
+
+    ledger = Ledger(changed)
     holds = SqlHolds(steps, ledger)
     reservations = Reservations(holds, clock=clock, grace=settings.hold_grace)
 
@@ -75,16 +86,35 @@ def build(db: Database, *, clock: Clock, stores: StoreDirectory, settings: Produ
     async def books() -> tuple[list[StockBook], list[HoldBook]]:
         return await stock_books(db), await hold_books(db)
 
+    catalogue, listed = SqlCatalogue(steps, ledger, changed), SqlProductLists(db)
+    imports, currencies = SqlImports(steps, ledger, changed), Currencies(stores)
+    endpoints = routes(
+        Catalogue(catalogue, currencies),
+        catalogue,
+        listed,
+        Imports(imports, currencies, clock=clock, lease=LEASE),
+        currencies,
+        cache=cache,
+        list_cache=list_cache,
+        claims=claims,
+        max_import=settings.max_import,
+    )
     return Products(
         parts=ServiceParts(
             name=NAME,
             steps=steps,
             claims=claims,
-            routes=routes(Catalogue(catalogue, stores), catalogue, cache, claims),
+            routes=endpoints,
             handlers=handlers(reservations),
             families=FAMILIES,
         ),
         stock=reservations,
         orphan_worker=orphan_worker,
         books=books,
+    )
+
+
+def _memory(settings: ProductsSettings, ttl: timedelta) -> MemoryCache:
+    return MemoryCache(
+        ttl_s=ttl.total_seconds(), max_entries=settings.cache_entries, max_bytes=settings.cache_bytes
     )

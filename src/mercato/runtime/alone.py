@@ -20,6 +20,7 @@ from mercato.runtime.embedded import build_orders, build_payments, build_product
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings
 from mercato.web.auth import FindStore
+from mercato.web.limits import QuotaStore
 
 
 class AwayStores:
@@ -71,14 +72,17 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
         issuer=settings.issuer, audience=settings.audience, lifetime=timedelta(seconds=settings.token_ttl)
     )
     verifier = TokenVerifier(keys, terms, clock=clock)
+    keys.on_drop(verifier.forget)
     before_start: tuple[Callable[[], Awaitable[object]], ...] = ()
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
+    quotas: QuotaStore | None = None
     parts: ServiceParts
     match service:
         case "users":
             users = build_users(settings, clock)
-            parts, find_store = users.parts, users.find_store
-            before_start = (lambda: users.stores.ensure_default_store(at=clock()),)
+            parts, find_store, quotas = users.parts, users.find_store, users.quotas
+            verifier, keys = users.verifier, users.keys
+            before_start = (lambda: users.stores.ensure_default_store(at=clock()), users.take_up)
         case "products":
             parts = build_products(settings, clock, stores).parts
         case "orders":
@@ -95,8 +99,9 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
         bus=None,
         authenticator=verifier,
         find_store=find_store,
-        limits=settings.limits(None),
+        limits=settings.limits(quotas),
         hash_secret=keys.hash_secret(),
+        workers=(("keys", keys.watch),),
         before_start=before_start,
         closers=closers,
     )

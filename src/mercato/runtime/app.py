@@ -8,11 +8,12 @@ from mercato import __version__
 from mercato.adapters.sql.database import Database
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import MercatoError
+from mercato.runtime import dead_letters
 from mercato.runtime.metrics import QueueMetrics
 from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings
+from mercato.web import docs, openapi
 from mercato.web import health as health_web
-from mercato.web import openapi
 from mercato.web.access_log import AccessLog, Write
 from mercato.web.auth import Stores
 from mercato.web.call import Call
@@ -25,6 +26,17 @@ from mercato.web.router import Router
 from mercato.web.shell import Shell
 
 _LOG_DELAY_S = 0.02
+_TAGS = {
+    "tenants": "Stores: opening, changing and closing them.",
+    "users": "Accounts, and signing in.",
+    "auth": "Tokens of machines.",
+    "api_clients": "Machines that act for a store, and what they may do.",
+    "products": "The catalogue, and the stock of each product.",
+    "orders": "Orders, from being placed to being delivered or cancelled.",
+    "payments": "Payments of orders, and refunds.",
+    "notifications": "Emails to the shoppers of a store.",
+    "dead_letters": "Events that kept failing, for operators.",
+}
 
 
 def application(
@@ -34,8 +46,8 @@ def application(
     metrics = RequestMetrics(registry)
     composition = process.composition
     health = Health(composition.name, __version__, _checks(process))
-    endpoints = [endpoint for parts in composition.services.values() for endpoint in parts.routes.endpoints]
-    endpoints += health_web.routes(health).endpoints
+    endpoints = contract_of(process, clock)
+    endpoints += health_web.routes(health).endpoints + docs.routes().endpoints
     endpoints += _operations(metrics, QueueMetrics(process, registry), endpoints).endpoints
     origins = tuple(origin.strip() for origin in settings.cors_origins.split(",") if origin.strip())
     access_log = AccessLog(write, delay_s=_LOG_DELAY_S)
@@ -56,6 +68,18 @@ def application(
     return shell, health
 
 
+def contract_of(process: Process, clock: Clock) -> list[Endpoint]:
+    """Return what the services declare, and what their inboxes let operators do."""
+    services = process.composition.services.values()
+    declared = [endpoint for parts in services for endpoint in parts.routes.endpoints]
+    return declared + dead_letters.routes(process.inbox_stores, clock).endpoints
+
+
+def openapi_document(endpoints: list[Endpoint]) -> bytes:
+    """Return the OpenAPI document of the endpoints, as JSON."""
+    return openapi.document(endpoints, openapi.Described("Mercato", __version__, _TAGS))
+
+
 def _operations(metrics: RequestMetrics, queues: QueueMetrics, documented: list[Endpoint]) -> Routes:
     """Declare the endpoints for those who operate and program against the platform."""
     api = Routes("operations")
@@ -71,7 +95,7 @@ def _operations(metrics: RequestMetrics, queues: QueueMetrics, documented: list[
     async def read_openapi(call: Call) -> Response:  # noqa: ARG001  it is the same for all
         """Return the OpenAPI document of the whole API."""
         if not described:
-            described.append(openapi.document(documented, title="Mercato", version=__version__))
+            described.append(openapi_document(documented))
         return Response(200, described[0])
 
     return api

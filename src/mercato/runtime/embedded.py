@@ -13,7 +13,7 @@ from mercato.payments import wiring as payments_wiring
 from mercato.products import wiring as products_wiring
 from mercato.runtime.folder import open_database
 from mercato.runtime.process import Composition, Process
-from mercato.runtime.settings import Settings
+from mercato.runtime.settings import Settings, WrongSetting
 from mercato.users import wiring as users_wiring
 
 
@@ -30,6 +30,7 @@ def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
             default_tier=Tier(settings.default_tier),
             token_ttl_s=int(settings.token_ttl),
             refresh_ttl_days=settings.refresh_ttl,
+            link_url=settings.link_url,
         ),
     )
 
@@ -40,7 +41,9 @@ def build_products(settings: Settings, clock: Clock, stores: StoreDirectory) -> 
         open_database(settings.folder, "products"),
         clock=clock,
         stores=stores,
-        settings=products_wiring.ProductsSettings(hold_grace=timedelta(seconds=settings.orphan_grace)),
+        settings=products_wiring.ProductsSettings(
+            hold_grace=timedelta(seconds=settings.orphan_grace), max_import=settings.max_import
+        ),
     )
 
 
@@ -55,14 +58,39 @@ def build_orders(settings: Settings, clock: Clock, stock: Stock) -> orders_wirin
 
 
 def build_payments(settings: Settings, clock: Clock, desk: OrderDesk) -> payments_wiring.PaymentsService:
-    """Wire payments on its database in the data folder, with the sandbox beside it."""
+    """Wire payments on its database in the data folder, with the sandbox beside it.
+
+    Raises WrongSetting for a provider that cannot charge.
+    """
+    if settings.payment_provider == "stripe" and not settings.stripe_key:
+        raise WrongSetting(
+            "MERCATO_STRIPE_KEY is not set, which MERCATO_PAYMENT_PROVIDER=stripe needs: the secret key"
+            " of the Stripe account."
+        )
     return payments_wiring.build(
         open_database(settings.folder, "payments"),
         clock=clock,
         orders=desk,
         sandbox_db_path=settings.folder / "sandbox.db",
-        settings=payments_wiring.PaymentsSettings(provider_timeout_s=settings.provider_timeout),
+        settings=payments_wiring.PaymentsSettings(
+            provider_timeout_s=settings.provider_timeout,
+            provider=settings.payment_provider,
+            sandbox_webhooks=None if settings.sandbox_webhooks == "off" else settings.sandbox_webhooks,
+            own_url="" if settings.sandbox_webhooks == "off" else _own_url(settings),
+            stripe_key=settings.stripe_key,
+            stripe_webhook_secret=settings.stripe_webhook_secret,
+            stripe_url=settings.stripe_url,
+        ),
     )
+
+
+def _own_url(settings: Settings) -> str:
+    """Return where this machine reaches the process itself."""
+    # Only what is served has an address, and commands need no server.
+    from mercato.runtime.server import reachable  # noqa: PLC0415
+
+    host = reachable(settings.host)
+    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 class Embedded:
@@ -84,10 +112,17 @@ class Embedded:
             bus=InProcessBus(),
             authenticator=self.users.verifier,
             find_store=self.users.find_store,
-            limits=settings.limits(None),
+            limits=settings.limits(self.users.quotas),
             hash_secret=self.users.keys.hash_secret(),
-            workers=(("orphans", self.products.orphan_worker(self.orders.desk)),),
-            before_start=(lambda: self.users.stores.ensure_default_store(at=clock()), self.payments.take_up),
+            workers=(
+                ("keys", self.users.keys.watch),
+                ("orphans", self.products.orphan_worker(self.orders.desk)),
+            ),
+            before_start=(
+                lambda: self.users.stores.ensure_default_store(at=clock()),
+                self.users.take_up,
+                self.payments.take_up,
+            ),
             closers=(self.payments.close,),
         )
         retention = timedelta(seconds=settings.outbox_retention)

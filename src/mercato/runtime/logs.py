@@ -56,7 +56,15 @@ def _write_pretty(lines: bytes) -> None:
 
 def _pretty(line: AccessLine) -> str:
     code = f" {line.code}" if line.code else ""
-    return f"{line.ts:%H:%M:%S} {line.status} {line.method} {line.path} {line.ms:.1f} ms{code}\n"
+    path = _plain(line.path)
+    return f"{line.ts:%H:%M:%S} {line.status} {line.method} {path} {line.ms:.1f} ms{code}\n"
+
+
+def _plain(text: str) -> str:
+    """Return a text in which nothing moves the cursor or begins a line: strangers wrote it."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() else ascii(char)[1:-1] for char in text)
 
 
 def _place(error: BaseException) -> str:
@@ -94,4 +102,5 @@ class _PrettyFormatter(logging.Formatter):
             error = record.exc_info[1]
             extras.append(f"{type(error).__name__}: {str(error)[:500]} at {_place(error)}")
         when = datetime.fromtimestamp(record.created, UTC)
-        return " ".join([f"{when:%H:%M:%S} {record.levelname.lower()} {record.getMessage()}", *extras])
+        line = " ".join([f"{when:%H:%M:%S} {record.levelname.lower()} {record.getMessage()}", *extras])
+        return _plain(line)

@@ -62,7 +62,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     token_ttl: Annotated[float, _doc("seconds an access token is valid", ge=1, le=86_400)] = 900.0
     refresh_ttl: Annotated[int, _doc("days a refresh token is valid", ge=1, le=365)] = 30
     link_url: Annotated[
-        str, _doc("page that links in emails lead to; {action} and {token} are filled in; empty: our own")
+        str,
+        _doc(
+            "page that links in emails lead to; {action} and {token} are filled in; empty: our own",
+            pattern=r"^\Z|\{token\}",
+        ),
     ] = ""
     cors_origins: Annotated[str, _doc("other origins that browsers may call from, comma-separated, or *")] = (
         ""

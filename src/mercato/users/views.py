@@ -22,6 +22,7 @@ class UserView(msgspec.Struct, frozen=True):
     full_name: str
     role: Role
     is_active: bool
+    email_verified: bool
     created_at: datetime
     updated_at: datetime
     version: int
@@ -70,6 +71,7 @@ def user_view(user: User) -> UserView:
         full_name=user.full_name,
         role=user.role,
         is_active=user.is_active,
+        email_verified=user.email_verified,
         created_at=user.created_at,
         updated_at=user.updated_at,
         version=user.version,

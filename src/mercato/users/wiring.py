@@ -1,13 +1,17 @@
 """How users is put together."""
 
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
+from mercato.adapters.identity.attempts import LinkLimit, MemoryAttempts
 from mercato.adapters.identity.keys import KeyRing
+from mercato.adapters.identity.links import LoggedLinks
 from mercato.adapters.identity.passwords import Argon2Passwords
+from mercato.adapters.identity.revocations import Revocations
 from mercato.adapters.identity.tokens import TokenIssuer, TokenTerms, TokenVerifier
 from mercato.adapters.service import ServiceParts
 from mercato.adapters.sql.claims import SqlClaims
@@ -18,12 +22,20 @@ from mercato.kernel.clock import Clock
 from mercato.kernel.tenancy import Tier
 from mercato.users.routes import routes
 from mercato.users.routes.stores import Onboarding
+from mercato.users.service.credentials import Credentials
 from mercato.users.service.directory import CachedDirectory
+from mercato.users.service.links import Links
+from mercato.users.service.machines import Machines
 from mercato.users.service.sessions import Sessions, SessionTerms
 from mercato.users.service.stores import Stores
 from mercato.users.service.users import Users
+from mercato.users.stores.sql_cuts import SqlCuts
+from mercato.users.stores.sql_machines import SqlApiClients
+from mercato.users.stores.sql_quotas import SqlQuotas
+from mercato.users.stores.sql_sessions import SqlSessions
 from mercato.users.stores.sql_tenants import SqlTenants
 from mercato.users.stores.sql_users import SqlUsers
+from mercato.users.workers import purger
 from mercato.web.auth import FindStore
 
 
@@ -37,6 +49,13 @@ class UsersSettings(msgspec.Struct, frozen=True, kw_only=True):
     default_tier: Tier = Tier.UNLIMITED
     token_ttl_s: int = 900
     refresh_ttl_days: int = 30
+    link_url: str = ""
+    """Where links lead to, with the places {action} and {token}; empty for the pages served here."""
+
+    @property
+    def link(self) -> str:
+        """Where links lead to."""
+        return self.link_url or f"{self.issuer.rstrip('/')}/account/{{action}}?token={{token}}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +66,16 @@ class UsersService:
     service: Users
     stores: Stores
     directory: StoreDirectory
+    quotas: SqlQuotas
     find_store: FindStore
     verifier: TokenVerifier
     keys: KeyRing
+    tokens: TokenIssuer
+    sessions: SqlSessions
+    cuts: SqlCuts
+    links: Links
+    take_up: Callable[[], Awaitable[None]]
+    """Takes up what was cut before a restart; before the first request."""
 
 
 def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettings) -> UsersService:
@@ -58,15 +84,21 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
     claims = SqlClaims(db)
     keys = KeyRing(key_folder)
     lifetime = timedelta(seconds=settings.token_ttl_s)
-    terms = TokenTerms(settings.issuer, settings.audience, lifetime)
-    tenants = SqlTenants(steps)
+    tokens, verifier, cuts = _identity(db, keys, settings, clock)
+    tenants = SqlTenants(steps, cuts)
     directory = CachedDirectory(tenants, clock=clock)
+    tenants.on_change(directory.forget)
     passwords = Argon2Passwords()
-    sessions = Sessions(
-        TokenIssuer(keys, terms), SessionTerms(lifetime, timedelta(days=settings.refresh_ttl_days))
-    )
+    signed_in, users_store = SqlSessions(steps, cuts), SqlUsers(steps, cuts)
+    sessions = Sessions(tokens, SessionTerms(lifetime, timedelta(days=settings.refresh_ttl_days)), signed_in)
     stores = Stores(tenants, passwords, sessions, default_tier=settings.default_tier)
-    users = Users(SqlUsers(steps), stores, passwords, sessions)
+    attempts = MemoryAttempts()
+    machines = Machines(SqlApiClients(steps, cuts), stores, tokens, attempts, lifetime=lifetime)
+    links = Links(users_store, LoggedLinks(), LinkLimit(), secret=keys.hash_secret, url=settings.link)
+    users = Users(
+        users_store, stores, passwords, sessions, signed_in=signed_in, attempts=attempts, links=links
+    )
+    credentials = Credentials(users_store, stores, passwords, sessions, attempts=attempts, links=links)
 
     async def jwks() -> bytes:
         return (await keys.keys()).jwks
@@ -76,7 +108,18 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
         steps=steps,
         claims=claims,
         routes=routes(
-            users, stores, claims, onboarding=settings.onboarding, issuer=settings.issuer, jwks=jwks
+            users,
+            stores,
+            machines,
+            credentials,
+            claims,
+            onboarding=settings.onboarding,
+            issuer=settings.issuer,
+            jwks=jwks,
+        ),
+        workers=(
+            links.run,
+            purger({"refresh tokens": signed_in.purge, "cuts": cuts.purge}, clock=clock),
         ),
     )
     return UsersService(
@@ -84,7 +127,25 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
         service=users,
         stores=stores,
         directory=directory,
+        quotas=SqlQuotas(db),
         find_store=directory.find,
-        verifier=TokenVerifier(keys, terms, clock=clock),
+        verifier=verifier,
         keys=keys,
+        tokens=tokens,
+        sessions=signed_in,
+        cuts=cuts,
+        links=links,
+        take_up=lambda: cuts.load(at=clock()),
     )
+
+
+def _identity(
+    db: Database, keys: KeyRing, settings: UsersSettings, clock: Clock
+) -> tuple[TokenIssuer, TokenVerifier, SqlCuts]:
+    """Wire what makes tokens, verifies them and cuts them off."""
+    lifetime = timedelta(seconds=settings.token_ttl_s)
+    terms = TokenTerms(settings.issuer, settings.audience, lifetime)
+    revocations = Revocations(lifetime, clock=clock)
+    verifier = TokenVerifier(keys, terms, clock=clock, revocations=revocations)
+    keys.on_drop(verifier.forget)
+    return TokenIssuer(keys, terms), verifier, SqlCuts(db, revocations)

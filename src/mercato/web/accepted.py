@@ -33,9 +33,10 @@ def accepted(kind: Any) -> str:  # noqa: ANN401  any type expression
 
 
 def members(kind: Any) -> "list[Any]":  # noqa: ANN401  any type expression
-    """Return the types a value may have, with their annotations; None is not told of."""
+    """Return the types a value may have, with their annotations; not None, nor being left out."""
     if get_origin(kind) in (Union, UnionType):
-        return [each for member in get_args(kind) if member is not NoneType for each in members(member)]
+        told = (member for member in get_args(kind) if member not in (NoneType, msgspec.UnsetType))
+        return [each for member in told for each in members(member)]
     return [kind]
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from mercato.web.call import Call
 from mercato.web.endpoint import Endpoint
-from mercato.web.envelope import Download, Encoded, Page, Reply, encode, success
+from mercato.web.envelope import Encoded, Page, Reply, encode, success
 from mercato.web.etag import tag_of
 from mercato.web.http import Header, Response
 
@@ -15,21 +15,17 @@ def answer(endpoint: Endpoint, call: Call, result: Any) -> Response:  # noqa: AN
         return result
     if isinstance(result, Encoded):
         return _encoded(endpoint, result)
-    if isinstance(result, Download):
-        return Response(
-            endpoint.status, content_type=result.content_type, headers=[*result.headers], stream=result.chunks
-        )
-    status = endpoint.status
+    status, variant = endpoint.status, ""
     headers: list[Header] = []
     if isinstance(result, Reply):
         status = result.status or status
         headers.extend(result.headers)
-        result = result.data
+        variant, result = result.variant, result.data
     if result is None:
         return Response(204 if status == 200 else status, headers=headers)
     if isinstance(result, Page):
         return Response(status, success(encode(result.items), result.meta), headers=headers)
-    etag = tag_of(result)
+    etag = tag_of(result, variant)
     if etag is not None:
         headers.append(("etag", etag))
     effect = call.effect

@@ -1,6 +1,7 @@
 """The ASGI skin: carries requests from a server to the shell and answers back (ASGI 3.0)."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, MutableMapping
+from contextlib import aclosing
 from typing import Any
 
 from mercato.kernel.errors import BadRequest
@@ -37,8 +38,10 @@ class AsgiApp:
 
 async def _send_body(response: Response, send: Send, *, whole: bool) -> None:
     if response.stream is not None and whole:
-        async for piece in response.stream:
-            await send({"type": "http.response.body", "body": piece, "more_body": True})
+        async with aclosing(response.stream) as pieces_of_it:
+            async for piece in pieces_of_it:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+    response.close()
     body = response.body if whole else b""
     await send({"type": "http.response.body", "body": body, "more_body": False})
 

@@ -28,7 +28,7 @@ FindStore = Callable[[TenantId], Awaitable[Store | None]]
 """Returns a store, whatever its status. Answers may be a second old. Raises Unavailable."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Acting:
     """In which store a call acts, and as whom."""
 
@@ -52,11 +52,9 @@ async def caller_of(request: Request, authenticator: Authenticator) -> Principal
 
 
 def check_role(endpoint: Endpoint, caller: Principal | None) -> None:
-    """Refuse a role that may not call the endpoint, before anything is looked up."""
-    if endpoint.allow is None:
+    """Refuse a role that may not call the endpoint, before any object is looked up."""
+    if endpoint.allow is None or caller is None:
         return
-    if caller is None:
-        raise Unauthenticated("Sign in first.")
     if caller.role not in endpoint.allow:
         raise Forbidden("Your role may not do this.")
     missing = endpoint.scope is not None and endpoint.scope not in caller.scopes
@@ -90,6 +88,8 @@ class Stores:
         if store is None:
             raise NotFound("There is no such store.")
         if caller.role is not Role.OPERATOR:
+            # A machine is no more than the store that it belongs to.
+            await self._of_token(caller)
             _open(store)
         return Acting(tenant, msgspec.structs.replace(caller, tenant=tenant), store, home=caller.tenant)
 

@@ -1,7 +1,7 @@
 """Reading bodies: never more than the endpoint takes, and never longer than a deadline."""
 
 import asyncio
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
 from mercato.kernel.errors import BadRequest
 from mercato.web.errors import PayloadTooLarge
@@ -29,7 +29,7 @@ async def collect(headers: Mapping[str, str], chunks: AsyncIterable[bytes], limi
 
 async def pieces(
     headers: Mapping[str, str], chunks: AsyncIterable[bytes], limit: int
-) -> AsyncIterator[bytes]:
+) -> AsyncGenerator[bytes, None]:
     """Yield the body as it arrives. Raises PayloadTooLarge, and BadRequest for one that stands still."""
     _check_declared(headers, limit)
     size = 0

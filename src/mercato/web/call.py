@@ -28,6 +28,8 @@ class Call:
     claim: Claim | None = None
     replayed: bool = False
     """The operation was done by an earlier call with the same key; tell its outcome again."""
+    begun: bool = False
+    """Part of the operation is done under the claim: a repeated call is to go on with it."""
     effect: ByCall | None = None
     expected: Expected = ANY_VERSION
     """What If-Match says, at an endpoint that is declared `versioned`."""

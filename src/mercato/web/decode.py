@@ -88,12 +88,21 @@ def decode_query(query: str, kind: type[Any]) -> Any:  # noqa: ANN401  the endpo
             raise ValidationFailed.field(name[:64], "is given more than once")
         if "\0" in value:
             raise ValidationFailed.field(name[:64], "must not contain NUL")
+        if value.lower() == "null" and (type_ := _type_of(name, kind)) is not None:
+            # Said in letters it would be taken for a null, and so for nothing.
+            raise ValidationFailed.field(name, accepted(type_))
         values[name] = value
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError:
         errors = islice(_field_errors(values, kind, "", strict=False), MAX_NAMED)
         raise ValidationFailed.of(*errors) from None
+
+
+def _type_of(name: str, kind: type[Any]) -> Any:  # noqa: ANN401  any type expression
+    """Return the type of a parameter that takes no text, else None."""
+    found = next((field.type for field in msgspec.structs.fields(kind) if field.encode_name == name), str)
+    return None if str in map(bare, members(found)) else found
 
 
 def _field_errors(value: Any, kind: Any, path: str, *, strict: bool = True) -> Iterator[FieldError]:  # noqa: ANN401

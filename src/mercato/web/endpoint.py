@@ -29,6 +29,7 @@ PUBLIC: None = None
 
 Handler = Callable[..., Awaitable[Any]]
 
+_ROOT = "/api/v1/"
 _PLACEHOLDER = re.compile(r"\{([a-z_]+)\}")
 
 
@@ -52,9 +53,11 @@ class Options(TypedDict, total=False):
     scope: str | None
     versioned: bool
     accepts: tuple[str, ...]
+    produces: tuple[str, ...]
     max_body: int | None
     deadline_s: float | None
     example: Mapping[str, object] | None
+    storeless: bool
     in_contract: bool
 
 
@@ -83,6 +86,8 @@ class Endpoint:
     takes_body: bool
     accepts: tuple[str, ...] = ()
     """The content types of an upload, which is read while it arrives; empty for JSON bodies."""
+    produces: tuple[str, ...] = ()
+    """The content types of a download; what answers in the envelope leaves it empty."""
     body_type: type[Body]
     body_optional: bool
     """No field is required, so an absent body is an empty one."""
@@ -97,6 +102,8 @@ class Endpoint:
     example: Mapping[str, object] | None = None
     """A body that is accepted, for the OpenAPI document; tests send it."""
     decoder: BodyDecoder
+    storeless: bool = False
+    """The call is about all stores at once, so none may stand in its way."""
     in_contract: bool = True
     """Whether the OpenAPI document names it and answers are enveloped."""
 
@@ -111,9 +118,26 @@ class Endpoint:
         return _PLACEHOLDER.findall(self.path)
 
     @property
+    def resource(self) -> str:
+        """What the endpoint is about: the path's first word below the API's root, else its tag."""
+        if not self.path.startswith(_ROOT):
+            return self.tag
+        return self.path.removeprefix(_ROOT).partition("/")[0].replace("-", "_")
+
+    @property
     def operation_id(self) -> str:
-        """A name for client generators: the handler's, with its service."""
-        return f"{self.tag}_{self.handler.__name__}"
+        """A name for client generators: the resource, and what the handler's name says besides it.
+
+        Of products, `list_products` is `products_list`, `product` is `products_get` and `products`
+        is `products_list`.
+        """
+        name, noun = self.handler.__name__, self.resource
+        if name == noun:
+            name = "list"
+        elif name == noun.removesuffix("s"):
+            name = self.method.lower()
+        name = name.removesuffix(f"_{noun}").removesuffix(f"_{noun.removesuffix('s')}")
+        return f"{noun}_{name}"
 
     @property
     def summary(self) -> str:

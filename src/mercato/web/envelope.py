@@ -1,6 +1,6 @@
 """The envelope of success, and what a handler may return in it."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Generic, TypeVar
 
@@ -42,6 +42,8 @@ class Reply(Generic[T]):
     data: T
     status: int | None = None
     headers: tuple[Header, ...] = field(default=())
+    variant: str = ""
+    """Which object it is, where one path stands for several: two of the same version are not the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +64,13 @@ class Upload:
     content_type: str
     """One of those the endpoint takes."""
     chunks: Chunks
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The request's, which may hold a signature of the body; names are lower case."""
 
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """An answer that is sent while it is made, without an envelope."""
+    """An answer of any length, made in pieces, without an envelope."""
 
     content_type: str
     chunks: Chunks

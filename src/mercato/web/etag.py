@@ -18,13 +18,13 @@ def tag(version: int, variant: str = "") -> str:
     return f'"{version}.{variant}"' if variant else f'"{version}"'
 
 
-def tag_of(view: object) -> str | None:
+def tag_of(view: object, variant: str = "") -> str | None:
     """Return a view's entity tag: its `etag`, or made from its `version`; None if it has neither."""
     own = getattr(view, "etag", None)
     if own is not None:
         return str(own)
     version = getattr(view, "version", None)
-    return None if version is None else tag(version)
+    return None if version is None else tag(version, variant)
 
 
 def expected(headers: Mapping[str, str]) -> Expected:

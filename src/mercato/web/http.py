@@ -1,6 +1,6 @@
 """Requests and responses as plain values, whatever server carries them."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 
 Header = tuple[str, str]
@@ -8,7 +8,7 @@ Header = tuple[str, str]
 ReadBody = Callable[[int], Awaitable[bytes]]
 """Reads the whole body, at most that many bytes. Raises PayloadTooLarge."""
 
-Chunks = AsyncIterator[bytes]
+Chunks = AsyncGenerator[bytes, None]
 
 StreamBody = Callable[[int], Chunks]
 """Reads the body as it comes, at most that many bytes. The iterator raises PayloadTooLarge."""
@@ -32,6 +32,10 @@ class Request:
     header_bytes: int = 0
 
 
+def _nothing() -> None:
+    """Nothing is to be closed."""
+
+
 @dataclass(slots=True)
 class Response:
     """One response: whole, or with a body that is made while it is sent."""
@@ -42,3 +46,7 @@ class Response:
     headers: list[Header] = field(default_factory=list)
     stream: Chunks | None = None
     """Instead of `body`; what it raises breaks the answer off."""
+    has_csp: bool = False
+    """Its headers say what a page may load; no other answer may load anything."""
+    close: Callable[[], None] = _nothing
+    """Called when the stream has been sent, or will not be."""

@@ -2,7 +2,8 @@
 
 A keyed call first commits a claim, with the id of the object it is going to make. The answer
 is stored in the same commit as the effect. A refusal frees the key; after a crash the retry
-takes the same operation up again when the lease has run out.
+takes the same operation up again when the lease has run out. An operation of many steps that
+breaks off keeps its key, and the retry goes on with it at once.
 """
 
 import hashlib
@@ -18,7 +19,10 @@ from mercato.web.errors import KeyInUse, KeyReused
 
 KEPT = timedelta(hours=24)
 LEASE = timedelta(seconds=60)
-"""Longer than any request's deadline, so that a holder is gone when its lease is."""
+"""Longer than any request's deadline, so that a holder is gone when its lease is.
+
+What takes longer renews it with each step on the way.
+"""
 MAX_KEY = 255
 
 
@@ -53,6 +57,10 @@ class Claims(Protocol):
 
     async def free(self, claim: Claim) -> None:
         """Delete this very claim, no other holder's, if it has had no effect. Idempotent."""
+        ...
+
+    async def suspend(self, claim: Claim) -> None:
+        """End the lease of this very claim, so that a repeated call goes on with it. Idempotent."""
         ...
 
 

@@ -12,12 +12,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
+from mercato.kernel.clock import to_micros
 from mercato.kernel.errors import Kind, MercatoError
 from mercato.kernel.tenancy import TenantId, Tier
 from mercato.web.http import Header
 
 MAX_KEYS = 50_000
 """How many addresses are told apart; of more, those idle for longest are forgotten."""
+_REQUEST = 1_000_000
 _IPV6_SITE = 64
 """Bits of an IPv6 address that tell one customer of a provider from the next (RFC 6177)."""
 
@@ -59,26 +61,31 @@ class _Verdict:
 
 
 class _Rate:
-    """Requests per second with a burst, by key."""
+    """Requests per second with a burst, by key.
+
+    Kept is when the bucket will be full again, exactly: in units of a microsecond divided by the rate,
+    of which one request costs a million.
+    """
 
     def __init__(self) -> None:
-        self._full_at: dict[str, float] = {}
+        self._full_at: dict[str, tuple[int, int]] = {}
+        """By key: the rate, and the moment in its units."""
 
     def take(self, key: str, per_s: int, burst: int, now: datetime) -> _Verdict:
         """Count one request of `key`, if it is allowed."""
-        at = now.timestamp()
-        full_at = max(self._full_at.pop(key, at), at)
-        wait = full_at + 1 / per_s - at - max(burst, 1) / per_s
-        # A clock's rounding must not refuse the last request of a burst.
-        refused = wait > 1e-6
-        if not refused:
-            full_at += 1 / per_s
+        micros, size = to_micros(now), max(burst, 1) * _REQUEST
+        rate, full_at = self._full_at.pop(key, (per_s, 0))
+        # A clock that was set back must not keep anybody waiting for longer than an empty bucket does.
+        missing = min(max(full_at - micros * rate, 0), size)
+        wait = missing + _REQUEST - size
+        if wait <= 0:
+            missing += _REQUEST
         if len(self._full_at) >= MAX_KEYS:
             del self._full_at[next(iter(self._full_at))]
-        self._full_at[key] = full_at
-        left = max(burst, 1) - (full_at - at) * per_s
-        reset = now + timedelta(seconds=full_at - at)
-        return _Verdict(per_s, max(int(left + 1e-6), 0), reset, math.ceil(wait) if refused else 0)
+        self._full_at[key] = per_s, micros * per_s + missing
+        reset = now + timedelta(microseconds=-(-missing // per_s))
+        retry_after = -(-wait // (per_s * 1_000_000)) if wait > 0 else 0
+        return _Verdict(per_s, (size - missing) // _REQUEST, reset, retry_after)
 
 
 class QuotaStore(Protocol):
@@ -117,35 +124,42 @@ class Limits:
         """Count a request of an address; return the headers that tell of it. Raises RateLimited."""
         if self._address is None or not self._address.per_s:
             return []
-        verdict = self._addresses.take(_site(client), self._address.per_s, self._address.burst, now)
+        verdict = self._addresses.take(site(client), self._address.per_s, self._address.burst, now)
         return _told(verdict, "Too many requests from this address.")
 
     def of_store(self, store: TenantId, tier: Tier, now: datetime) -> list[Header]:
-        """Count a request of a store; return the headers that tell of it. Raises RateLimited."""
-        allowance = self._tiers[tier]
-        if allowance.per_day:
-            self._check_quota(store, allowance.per_day, now)
-        headers: list[Header] = []
-        if allowance.per_s:
-            verdict = self._stores.take(store, allowance.per_s, allowance.burst, now)
-            headers = _told(verdict, f"Too many requests for a store of the tier {tier}.")
-        if allowance.per_day:
-            self._used[store] = self._used.get(store, 0) + 1
-            self._unsaved.add(store)
-        return headers
+        """Count a request of a store; return the headers that tell of it. Raises RateLimited.
 
-    def _check_quota(self, store: TenantId, per_day: int, now: datetime) -> None:
+        Of two limits the headers tell of the one that is nearer. A request that is refused is not counted
+        against the day.
+        """
+        allowance = self._tiers[tier]
+        day = self._of_day(store, allowance.per_day, now) if allowance.per_day else None
+        rate = None
+        if allowance.per_s:
+            rate = self._stores.take(store, allowance.per_s, allowance.burst, now)
+            _told(rate, f"Too many requests for a store of the tier {tier}.")
+        if day is None:
+            return [] if rate is None else rate.headers
+        self._used[store] = self._used.get(store, 0) + 1
+        self._unsaved.add(store)
+        return day.headers if rate is None or day.remaining < rate.remaining else rate.headers
+
+    def _of_day(self, store: TenantId, per_day: int, now: datetime) -> _Verdict:
+        """Return what is left of the day's quota once this request is counted. Raises RateLimited."""
         today = now.astimezone(UTC).date()
         if today > self._day:
             self._day = today
             self._used.clear()
             self._unsaved.clear()
-        if self._used.get(store, 0) < per_day:
-            return
-        tomorrow = datetime(today.year, today.month, today.day, tzinfo=UTC) + timedelta(days=1)
-        wait = math.ceil((tomorrow - now).total_seconds())
-        spent = _Verdict(per_day, 0, tomorrow, max(wait, 1))
-        _told(spent, f"The store has used its {per_day} requests of today.")
+        # A clock that was set back over midnight goes on with the day that had begun.
+        tomorrow = datetime(self._day.year, self._day.month, self._day.day, tzinfo=UTC) + timedelta(days=1)
+        left = per_day - self._used.get(store, 0)
+        if left <= 0:
+            wait = math.ceil((tomorrow - now).total_seconds())
+            spent = _Verdict(per_day, 0, tomorrow, max(wait, 1))
+            _told(spent, f"The store has used its {per_day} requests of today.")
+        return _Verdict(per_day, left - 1, tomorrow)
 
     async def load(self, now: datetime) -> None:
         """Take up the day's counts from before a restart."""
@@ -161,7 +175,8 @@ class Limits:
         self._unsaved.clear()
         try:
             await self._quotas.save(day, changed)
-        except Exception:
+        except BaseException:
+            # Whoever is cancelled here does not know whether it was written, either.
             if day == self._day:
                 self._unsaved.update(changed)
             raise
@@ -181,7 +196,7 @@ def _told(verdict: _Verdict, refusal: str) -> list[Header]:
     return verdict.headers
 
 
-def _site(client: str) -> str:
+def site(client: str) -> str:
     """Return what limits tell clients apart by: the IPv4 address, or the IPv6 network."""
     if ":" not in client:
         return client

@@ -3,13 +3,14 @@
 import base64
 import binascii
 from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime
 from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 
 from mercato.kernel.errors import ValidationFailed
 from mercato.kernel.ids import is_id
-from mercato.kernel.paging import Window
+from mercato.kernel.paging import Window, read_time_key, time_key
 from mercato.web.decode import Query
 from mercato.web.envelope import Page, PageMeta
 
@@ -19,7 +20,13 @@ class _HasId(Protocol):
     def id(self) -> str: ...
 
 
+class _HasTime(_HasId, Protocol):
+    @property
+    def created_at(self) -> datetime: ...
+
+
 T = TypeVar("T", bound=_HasId)
+Timed = TypeVar("Timed", bound=_HasTime)
 V = TypeVar("V")
 Row = TypeVar("Row")
 
@@ -35,7 +42,7 @@ class ListQuery(Query, frozen=True, kw_only=True):
     page_size: _Size | None = None
     limit: _Size | None = None
     offset: Annotated[int, msgspec.Meta(ge=0, le=_MAX_OFFSET)] | None = None
-    after: Annotated[str, msgspec.Meta(max_length=512)] | None = None
+    after: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
     count: bool = True
 
 
@@ -97,11 +104,43 @@ async def newest_first(
     `search` returns the rows of a window, and one more if there are more. Raises
     ValidationFailed for paging parameters that contradict each other, or a cursor that is none.
     """
+    return await _page(query, search, count, view, key=lambda row: row.id, is_key=is_id)
+
+
+async def latest_first(
+    query: ListQuery,
+    search: Callable[[Window], Awaitable[Sequence[Timed]]],
+    count: Callable[[], Awaitable[int]],
+    view: Callable[[Timed], V],
+) -> Page[V]:
+    """Return the page that `query` wants of a list sorted by creation, latest first, then by id.
+
+    As `newest_first`; the window's `after` is a `time_key`.
+    """
+    return await _page(
+        query,
+        search,
+        count,
+        view,
+        key=lambda row: time_key(row.created_at, row.id),
+        is_key=lambda text: read_time_key(text) is not None,
+    )
+
+
+async def _page(
+    query: ListQuery,
+    search: Callable[[Window], Awaitable[Sequence[Row]]],
+    count: Callable[[], Awaitable[int]],
+    view: Callable[[Row], V],
+    *,
+    key: Callable[[Row], str],
+    is_key: Callable[[str], bool],
+) -> Page[V]:
     wanted = window(query)
-    if wanted.after is not None and not is_id(wanted.after):
+    if wanted.after is not None and not is_key(wanted.after):
         raise ValidationFailed.field("after", "must be a next_cursor from an earlier page")
     found = await search(wanted)
     total = await count() if wanted.counted else None
     shown = found[: wanted.limit]
     views = [view(each) for each in shown]
-    return Page(views, page_meta(wanted, found, shown[-1].id if shown else None, total))
+    return Page(views, page_meta(wanted, found, key(shown[-1]) if shown else None, total))

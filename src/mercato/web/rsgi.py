@@ -5,8 +5,10 @@ one call and header names and values are text already.
 """
 
 from collections.abc import AsyncIterator, Iterable
+from contextlib import aclosing
 from typing import Protocol
 
+from mercato.kernel.errors import BadRequest
 from mercato.web.body import collect, pieces
 from mercato.web.http import Chunks, Request
 from mercato.web.shell import Shell
@@ -88,10 +90,10 @@ class RsgiApp:
             headers |= {name: _UNREADABLE for name in names if name not in headers}
 
         async def read_body(limit: int) -> bytes:
-            return await collect(headers, transport, limit)
+            return await collect(headers, _whole(transport), limit)
 
         def stream_body(limit: int) -> Chunks:
-            return pieces(headers, transport, limit)
+            return pieces(headers, _whole(transport), limit)
 
         response = await self._shell.handle(
             Request(
@@ -112,10 +114,26 @@ class RsgiApp:
         response.headers.append(("content-type", response.content_type))
         if response.stream is not None:
             stream = transport.response_stream(response.status, response.headers)
-            async for piece in response.stream:
-                await stream.send_bytes(piece)
+            async with aclosing(response.stream) as pieces_of_it:
+                async for piece in pieces_of_it:
+                    await stream.send_bytes(piece)
             return
         transport.response_bytes(response.status, response.headers, response.body)
+
+
+async def _whole(transport: Transport) -> AsyncIterator[bytes]:
+    """Yield a body's chunks. Raises BadRequest for a body that broke off before its end.
+
+    granian raises nothing then: its last chunk is empty, as HTTP/1.1's own is, and where the
+    connection broke another empty one came before it.
+    """
+    ended = False
+    async for chunk in transport:
+        if ended:
+            raise BadRequest("The body ended early.")
+        if chunk:
+            yield chunk
+        ended = not chunk
 
 
 def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -1,6 +1,6 @@
 """The shell around every handler: one pass from a request to its answer.
 
-In this order: request id, size, address limit, authentication, rights, store, store limit, decode,
+In this order: request id, size, address limit, authentication, store, store limit, rights, decode,
 claim, handler, encode, preconditions, security headers, log line, metrics.
 """
 
@@ -8,14 +8,14 @@ import asyncio
 import logging
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from mercato.kernel.cause import Claim
 from mercato.kernel.clock import Clock
-from mercato.kernel.errors import BadRequest, MercatoError, Unavailable
+from mercato.kernel.errors import BadRequest, MercatoError, Unauthenticated, Unavailable
 from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import DEFAULT_TENANT
@@ -26,8 +26,9 @@ from mercato.web.auth import Authenticator, Stores, caller_of, check_role
 from mercato.web.call import ANONYMOUS, Call
 from mercato.web.cors import Cors
 from mercato.web.decode import decode_query
+from mercato.web.download import spooled
 from mercato.web.endpoint import Endpoint, NoQuery
-from mercato.web.envelope import Upload
+from mercato.web.envelope import Download, Upload
 from mercato.web.errors import HeadersTooLarge, InternalError, Misframed, UnsupportedMediaType, error_response
 from mercato.web.http import Chunks, Header, Request, Response
 from mercato.web.limits import Limits, OverLimit
@@ -45,12 +46,18 @@ MAX_LOGGED_PATH = 512
 _host = re.compile(r"[A-Za-z0-9._-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?").fullmatch
 """A name or an address, with or without a port (RFC 9110, section 7.2). HTTP/1.0 may leave it empty."""
 _request_id = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
+_CSP: Header = ("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
 _SECURITY: list[Header] = [
     ("x-content-type-options", "nosniff"),
     ("x-frame-options", "DENY"),
-    ("content-security-policy", "default-src 'none'; frame-ancestors 'none'"),
     ("referrer-policy", "no-referrer"),
 ]
+_VARY: Header = ("vary", "Authorization, Origin, X-Tenant-Id")
+"""What one path answers depends on who calls and for which store, so no cache may mix them up."""
+_CACHE_CONTROL = "cache-control"
+_FOR_ONE: Header = (_CACHE_CONTROL, "private, no-cache")
+_FOR_ALL: Header = (_CACHE_CONTROL, "no-cache")
+"""What is kept of answers that say nothing of it themselves is used only after asking whether it holds."""
 _HSTS: Header = ("strict-transport-security", "max-age=31536000; includeSubDomains")
 _REPLAYED: Header = ("idempotent-replayed", "true")
 _UNROUTED = "unrouted"
@@ -145,20 +152,29 @@ class Shell:
             response = error_response(InternalError("Something went wrong on our side."), request_id)
         finally:
             self.under_way.end(task)
+        self._dress(request, response, seen)
+        self._tell(request, response, seen, time.perf_counter() - started)
+        return response
+
+    def _dress(self, request: Request, response: Response, seen: _Seen) -> None:
+        """Give an answer what every answer has."""
         headers = response.headers
-        headers.append(("x-request-id", request_id))
+        headers.append(("x-request-id", seen.request_id))
         headers.extend(seen.limits)
         headers.extend(_SECURITY)
+        headers.append(_VARY)
+        if not any(name == _CACHE_CONTROL for name, _ in headers):
+            headers.append(_FOR_ALL if seen.caller is None else _FOR_ONE)
+        if not response.has_csp:
+            headers.append(_CSP)
         if request.secure:
             headers.append(_HSTS)
         if "origin" in request.headers:
             headers.extend(self._cors.headers(request))
         if response.stream is not None:
-            response.stream = self._under_way(response.stream)
-        self._tell(request, response, seen, time.perf_counter() - started)
-        return response
+            response.stream = self._under_way(response.stream, response.close)
 
-    async def _under_way(self, stream: Chunks) -> Chunks:
+    async def _under_way(self, stream: Chunks, close: Callable[[], None]) -> Chunks:
         """Send an answer's body; the process does not stop meanwhile, for as long as it may wait."""
         task = self.under_way.begin()
         self.under_way.allow(task, STREAM_DEADLINE_S)
@@ -167,6 +183,7 @@ class Shell:
                 yield piece
         finally:
             self.under_way.end(task)
+            close()
 
     def flush(self) -> None:
         """Write the log lines that wait: before the process ends."""
@@ -185,8 +202,10 @@ class Shell:
         if endpoint.deadline_s is not None:
             self.under_way.allow(task, endpoint.deadline_s)
         seen.caller = await caller_of(request, self._authenticator)
-        check_role(endpoint, seen.caller)
+        if seen.caller is None and endpoint.allow is not None:
+            raise Unauthenticated("Sign in first.")
         call = await self._call(request, endpoint, seen)
+        check_role(endpoint, seen.caller)
         work = _Work(endpoint, call, params, query=self._query(endpoint, request))
         if endpoint.method == "GET":
             return _conditional(request, await _carry_out(work))
@@ -195,7 +214,9 @@ class Shell:
         limit = endpoint.max_body or self._max_body
         if endpoint.accepts:
             raw = request.query.encode()
-            work.body = Upload(_content_type(request, endpoint.accepts), request.stream_body(limit))
+            work.body = Upload(
+                _content_type(request, endpoint.accepts), request.stream_body(limit), request.headers
+            )
         else:
             raw = await request.read_body(limit)
             work.body = self._body(endpoint, request, raw)
@@ -207,7 +228,7 @@ class Shell:
 
     async def _call(self, request: Request, endpoint: Endpoint, seen: _Seen) -> Call:
         """Return the call, in its store and within that store's limits."""
-        if not endpoint.in_contract:
+        if endpoint.storeless or not endpoint.in_contract:
             # Health, metrics and the like belong to no store, and must not depend on one.
             return Call(seen.request_id, DEFAULT_TENANT, seen.at, request.client, seen.caller)
         acting = await self._stores.acting_in(request, seen.caller)
@@ -265,12 +286,15 @@ class Shell:
             return await _carry_out(work)
         finally:
             if call.effect is None or call.effect.stored is None:
-                await self._free(claims, granted.claim)
+                await self._free(claims, granted.claim, begun=call.begun)
 
-    async def _free(self, claims: idempotency.Claims, claim: Claim) -> None:
-        """Give the key back: it caused nothing. If that fails, its lease ends by itself."""
+    async def _free(self, claims: idempotency.Claims, claim: Claim, *, begun: bool = False) -> None:
+        """Give the key back: it caused nothing; or leave what has begun to a repeated call.
+
+        If that fails, its lease ends by itself.
+        """
         try:
-            await claims.free(claim)
+            await (claims.suspend(claim) if begun else claims.free(claim))
         except Unavailable as error:
             log.warning("claim could not be freed", extra={"route": claim.route, "cause": repr(error)})
 
@@ -319,6 +343,8 @@ def _content_type(request: Request, accepted: tuple[str, ...]) -> str:
 async def _carry_out(work: _Work) -> Response:
     """Run the handler and encode what it returns."""
     result = await work.endpoint.invoke(work.call, work.params, work.body, work.query)
+    if isinstance(result, Download):
+        return await spooled(work.endpoint.status, result)
     return answer(work.endpoint, work.call, result)
 
 

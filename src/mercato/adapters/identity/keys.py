@@ -2,24 +2,45 @@
 
 They live in a folder of their own, readable by its owner alone, and survive a restart. A file
 appears whole or not at all, and only once, whoever races or crashes.
+
+Keys rotate: a new one is published first and signs a while later, when every process on the folder has
+had the time to read it. One that is retired verifies until no token that it signed can be valid, which its
+file's name says: `signing-0001.until-1767268800.jwk.json`.
 """
 
 import asyncio
+import fcntl
+import logging
 import os
+import re
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
 
+from mercato.kernel.clock import Clock, from_micros, utc_now
+
 if TYPE_CHECKING:
     from joserfc.jwk import ECKey
 
+log = logging.getLogger(__name__)
+
 ALGORITHM = "ES256"
 _CURVE = "P-256"
-_FIRST_KEY = "signing-0001.jwk.json"
 _KEYS = "signing-*.jwk.json"
+_key_name = re.compile(r"signing-([0-9]{4,})(?:\.until-([0-9]{1,12}))?\.jwk\.json").fullmatch
+COOL_DOWN = timedelta(seconds=5)
+"""How often the folder is read at most, however many odd keys are asked for."""
+SETTLING = timedelta(seconds=10)
+"""How long a new key is only published. Longer than the cool-down, so that everybody who is shown a token
+that it signed may look for it."""
+_CLOCKS_APART = timedelta(seconds=60)
+"""How much longer a retired key verifies than its tokens are valid: for clocks that differ."""
 _HASH_SECRET = "hash.secret"  # noqa: S105  a file's name
 _HASH_SECRET_BYTES = 32
 
@@ -28,11 +49,42 @@ class UnusableKeyFile(Exception):
     """A key file holds no key of ours; the message names the file."""
 
 
-class Keys:
-    """The signing keys, read. All of them verify, the newest signs."""
+class LastKey(Exception):
+    """There would be no key left to sign with; the message says so in a sentence."""
 
-    def __init__(self, newest_first: "Sequence[ECKey]") -> None:
-        """Slow the first time: this imports the cryptography."""
+
+class UnknownKey(Exception):
+    """There is no key with that id; the message says so in a sentence."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeyFile:
+    """One key's file."""
+
+    path: Path
+    number: int
+    made_at: datetime
+    until: datetime | None
+    """When a retired key stops verifying; None for one that is in use."""
+    inode: int
+
+    def verifies(self, at: datetime) -> bool:
+        """Say whether tokens signed by the key may be valid."""
+        return self.until is None or at < self.until
+
+    def is_settled(self, at: datetime) -> bool:
+        """Say whether everybody has had the time to read it."""
+        return at - self.made_at >= SETTLING
+
+
+class Keys:
+    """The signing keys, read. All of them verify, one signs."""
+
+    def __init__(self, newest_first: "Sequence[ECKey]", *, signer: int = 0) -> None:
+        """`signer` is the index of the key that signs.
+
+        Slow the first time: this imports the cryptography.
+        """
         from joserfc.jwk import ECKey  # noqa: PLC0415  slow to import
         from joserfc.jws import JWSRegistry  # noqa: PLC0415
 
@@ -40,7 +92,7 @@ class Keys:
             key.as_dict(private=False, kid=key.thumbprint(), use="sig", alg=ALGORITHM) for key in newest_first
         ]
         self._registry = JWSRegistry(algorithms=[ALGORITHM])
-        self._private = newest_first[0]
+        self._private = newest_first[signer]
         self._public = {
             key.thumbprint(): ECKey.import_key(jwk) for key, jwk in zip(newest_first, public, strict=True)
         }
@@ -69,23 +121,65 @@ class Keys:
 
 
 class KeyRing:
-    """The keys in one folder, made when first needed and read once."""
+    """The keys in one folder, made when first needed, and read again as they change."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, clock: Clock = utc_now) -> None:
         self._folder = folder
+        self._clock = clock
         self._lock = asyncio.Lock()
         self._keys: Keys | None = None
+        self._files: tuple[KeyFile, ...] = ()
+        """The files that were read; the one that signs is first."""
+        self._looked_at = from_micros(0)
+        self._dropped: Callable[[], None] = _nobody
+
+    def on_drop(self, dropped: Callable[[], None]) -> None:
+        """Call `dropped` whenever a key has stopped verifying: what it verified is to be forgotten."""
+        self._dropped = dropped
 
     async def keys(self) -> Keys:
-        """Return the signing keys. Raises UnusableKeyFile.
+        """Return the signing keys as they were at most a cool-down ago. Raises UnusableKeyFile.
+
+        Once there are keys they stay in use, and what is wrong with the folder is logged.
 
         The first time costs an import of some 100 ms, which a thread takes.
         """
-        if self._keys is None:
+        if self._keys is None or self._is_due():
             async with self._lock:
                 if self._keys is None:
-                    self._keys = await asyncio.to_thread(_load, self._folder)
+                    self._keys = await self._read()
+                elif self._is_due():
+                    try:
+                        self._keys = await self._read()
+                    except (OSError, UnusableKeyFile):
+                        log.exception("signing keys cannot be read again")
         return self._keys
+
+    async def watch(self) -> None:
+        """See to it that keys that are retired are dropped, also while nobody asks for keys."""
+        while True:
+            await asyncio.sleep(COOL_DOWN.total_seconds())
+            if self._keys is not None:
+                await self.keys()
+
+    def _is_due(self) -> bool:
+        # The distance: a clock that was set back must not stop the reading.
+        return abs(self._clock() - self._looked_at) >= COOL_DOWN
+
+    async def _read(self) -> Keys:
+        """Read the folder, and the keys if they have changed."""
+        now = self._clock()
+        files = await asyncio.to_thread(_ready, self._folder, now)
+        # Also if it fails: what is wrong in the folder must not be read at every call.
+        self._looked_at = now
+        if self._keys is not None and files == self._files:
+            return self._keys
+        keys = await asyncio.to_thread(_load, files)
+        gone = {each.inode for each in self._files} - {each.inode for each in files}
+        self._files = files
+        if gone:
+            self._dropped()
+        return keys
 
     def hash_secret(self) -> bytes:
         """Return 32 random bytes, always the same. Raises UnusableKeyFile."""
@@ -98,10 +192,124 @@ class KeyRing:
         return secret
 
 
-def _load(folder: Path) -> Keys:
-    if not list(folder.glob(_KEYS)):
-        _publish(folder / _FIRST_KEY, _new_key)
-    return Keys([_read_key(path) for path in sorted(folder.glob(_KEYS), reverse=True)])
+def rotate(folder: Path, *, at: datetime) -> KeyFile:
+    """Publish a new key, which signs once it has settled. Two at once make two keys."""
+    while True:
+        number = _next_number(key_files(folder))
+        if _publish(_path(folder, number), _new_key):
+            break
+    remove_expired(folder, at=at)
+    return next(each for each in key_files(folder) if each.number == number)
+
+
+def retire(
+    folder: Path, key_id: str, *, token_life: timedelta, at: datetime, at_once: bool = False
+) -> KeyFile:
+    """Let a key sign no more, and verify until no token that it signed can be valid; or `at_once` no more.
+
+    Idempotent: a key that is retired keeps its moment, or loses it at once. Raises UnknownKey, and LastKey
+    for the only one that is not retired.
+    """
+    with _alone(folder):
+        files = key_files(folder)
+        found = next((each for each in files if each.verifies(at) and kid(each) == key_id), None)
+        if found is None:
+            raise UnknownKey(f"There is no signing key {key_id}; `mercato keys list` names them.")
+        if not any(each.until is None for each in files if each != found):
+            raise LastKey("This is the only signing key; add another with `mercato keys rotate` first.")
+        if found.until is not None and not at_once:
+            return found
+        # Processes sign with it until they read the folder again, and while its successor settles.
+        until = at if at_once else at + token_life + SETTLING + _CLOCKS_APART
+        path = _path(folder, found.number, until)
+        found.path.rename(path)
+        _sync_folder(folder)
+    if at_once:
+        remove_expired(folder, at=at)
+    return replace(found, path=path, until=until)
+
+
+@contextmanager
+def _alone(folder: Path) -> Iterator[None]:
+    """Keep others from retiring keys meanwhile, so that no two of them retire the last two."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def remove_expired(folder: Path, *, at: datetime) -> None:
+    """Delete the files of keys that verify no more."""
+    for each in key_files(folder):
+        if not each.verifies(at):
+            each.path.unlink(missing_ok=True)
+
+
+def key_files(folder: Path) -> list[KeyFile]:
+    """Return the files of keys, newest first."""
+    found = []
+    for path in folder.glob(_KEYS):
+        match = _key_name(path.name)
+        if match is None:
+            raise UnusableKeyFile(f"{path} is not named as a key file is, such as signing-0001.jwk.json.")
+        try:
+            stat = path.stat()
+        except FileNotFoundError:
+            # It was retired or deleted since it was listed.
+            continue
+        made_at = from_micros(stat.st_mtime_ns // 1000)
+        until = None if match[2] is None else from_micros(int(match[2]) * 1_000_000)
+        found.append(KeyFile(path, int(match[1]), made_at, until, stat.st_ino))
+    return sorted(found, key=lambda each: each.number, reverse=True)
+
+
+def signer(files: Iterable[KeyFile], at: datetime) -> KeyFile:
+    """Return which of the files, newest first, signs: the newest that has settled and is not retired.
+
+    Until there is one, it is one that everybody knows, if only the oldest.
+    """
+    usable = [each for each in files if each.verifies(at)]
+    settled = [each for each in usable if each.is_settled(at)]
+    lasting = [each for each in settled if each.until is None]
+    return (lasting or settled or [each for each in usable[::-1] if each.until is None] or usable)[0]
+
+
+def kid(file: KeyFile) -> str:
+    """Return a key's id: its thumbprint (RFC 7638). Raises UnusableKeyFile."""
+    return _read_key(file.path).thumbprint()
+
+
+def _ready(folder: Path, at: datetime) -> tuple[KeyFile, ...]:
+    """Return the files of the keys that verify, the one that signs first; make a key if there is none."""
+    while True:
+        found = key_files(folder)
+        files = [each for each in found if each.verifies(at)]
+        if files:
+            break
+        _publish(_path(folder, _next_number(found)), _new_key)
+    first = signer(files, at)
+    return (first, *(each for each in files if each != first))
+
+
+def _load(files: Sequence[KeyFile]) -> Keys:
+    newest_first = sorted(files, key=lambda each: each.number, reverse=True)
+    return Keys([_read_key(each.path) for each in newest_first], signer=newest_first.index(files[0]))
+
+
+def _next_number(files: Iterable[KeyFile]) -> int:
+    return max((each.number for each in files), default=0) + 1
+
+
+def _path(folder: Path, number: int, until: datetime | None = None) -> Path:
+    retired = "" if until is None else f".until-{int(until.timestamp())}"
+    return folder / f"signing-{number:04}{retired}.jwk.json"
+
+
+def _nobody() -> None:
+    """Nobody listens."""
 
 
 def _new_key() -> bytes:
@@ -123,8 +331,8 @@ def _read_key(path: Path) -> "ECKey":
     return key
 
 
-def _publish(path: Path, make: Callable[[], bytes]) -> None:
-    """Make `path` with new content, durably, unless somebody else was faster."""
+def _publish(path: Path, make: Callable[[], bytes]) -> bool:
+    """Make `path` with new content, durably, unless somebody else was faster; say whether it did."""
     folder = path.parent
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     # Only its owner may read a file that mkstemp makes.
@@ -138,7 +346,9 @@ def _publish(path: Path, make: Callable[[], bytes]) -> None:
         Path(path).hardlink_to(draft)
         _sync_folder(folder)
     except FileExistsError:
-        return
+        return False
+    else:
+        return True
     finally:
         Path(draft).unlink()
 

@@ -10,14 +10,13 @@ from typing import Literal
 import msgspec
 
 from mercato.adapters.identity.keys import KeyRing
+from mercato.adapters.identity.revocations import LEEWAY, Revocations, of_store
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Unauthenticated
-from mercato.kernel.ids import UserId, uuid7
+from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import TenantId
 
-LEEWAY = timedelta(seconds=30)
-"""How far the clocks of two machines may lie apart."""
 MAX_TOKEN = 8192
 MAX_REMEMBERED = 10_000
 
@@ -42,7 +41,7 @@ class _Header(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     typ: Literal["JWT"]
 
 
-class _Claims(msgspec.Struct, frozen=True, kw_only=True):
+class _Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a token says. Times are whole seconds since the epoch."""
 
     iss: str
@@ -59,6 +58,8 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True):
     cognito_tenant: str = msgspec.field(name="custom:tenantId")
     cognito_role: str = msgspec.field(name="custom:userRole")
     cognito_username: str = msgspec.field(name="cognito:username")
+    scope: str = ""
+    """What a machine may do, separated by spaces (RFC 8693, section 4.2)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,18 +78,25 @@ class TokenIssuer:
         self._ring = ring
         self._terms = terms
 
-    async def issue(self, principal: Principal, *, at: datetime) -> str:
-        """Return a token that stands for `principal` from `at` on."""
+    async def issue(
+        self, principal: Principal, *, token_id: str, at: datetime, until: datetime | None = None
+    ) -> str:
+        """Return a token that stands for `principal` from `at` on, and not longer than `until`.
+
+        `token_id` is a uuid7 made before `principal` was read from the store, so that a cut which
+        falls between the two refuses the token.
+        """
         keys = await self._ring.keys()
         issued_at = int(at.timestamp())
+        expires_at = issued_at + int(self._terms.lifetime.total_seconds())
         claims = _Claims(
             iss=self._terms.issuer,
             aud=self._terms.audience,
             sub=principal.user_id,
-            exp=issued_at + int(self._terms.lifetime.total_seconds()),
+            exp=expires_at if until is None else min(expires_at, int(until.timestamp())),
             iat=issued_at,
             nbf=issued_at,
-            jti=uuid7(),
+            jti=token_id,
             email=principal.email,
             role=principal.role,
             tenant_id=principal.tenant,
@@ -96,31 +104,43 @@ class TokenIssuer:
             cognito_tenant=principal.tenant,
             cognito_role=_COGNITO_ROLES[principal.role],
             cognito_username=principal.user_id,
+            scope=" ".join(sorted(principal.scopes)),
         )
         return keys.sign(msgspec.json.encode(claims))
 
 
 class TokenVerifier:
-    """See web.auth.Authenticator. A token once verified is remembered until it expires."""
+    """See web.auth.Authenticator. A token once verified is remembered until it expires or is cut."""
 
-    def __init__(self, ring: KeyRing, terms: TokenTerms, *, clock: Clock) -> None:
+    def __init__(
+        self, ring: KeyRing, terms: TokenTerms, *, clock: Clock, revocations: Revocations | None = None
+    ) -> None:
+        """Without `revocations` every token holds until it expires."""
         self._ring = ring
         self._terms = terms
         self._clock = clock
-        self._remembered: dict[str, tuple[Principal, datetime]] = {}
+        if revocations is None:
+            revocations = Revocations(terms.lifetime, clock=clock)
+        self._revocations = revocations
+        self._remembered: dict[str, tuple[Principal, str, datetime]] = {}
 
     async def authenticate(self, token: str) -> Principal:
         """Return who the token stands for. Raises Unauthenticated for every other token."""
-        known = self._remembered.get(token)
-        if known is None:
-            return await self._verify(token)
-        principal, until = known
+        principal, token_id, until = self._remembered.get(token) or await self._verify(token)
         if until <= self._clock():
-            del self._remembered[token]
+            self._remembered.pop(token, None)
             raise Unauthenticated("The token has expired.")
+        refuses = self._revocations.refuses
+        if refuses(principal.user_id, token_id) or refuses(of_store(principal.tenant), token_id):
+            self._remembered.pop(token, None)
+            raise _refused()
         return principal
 
-    async def _verify(self, token: str) -> Principal:
+    def forget(self) -> None:
+        """Verify every token anew: a key has stopped verifying."""
+        self._remembered.clear()
+
+    async def _verify(self, token: str) -> tuple[Principal, str, datetime]:
         kid = _kid(token)
         keys = await self._ring.keys()
         payload = keys.verified(token, kid)
@@ -128,11 +148,13 @@ class TokenVerifier:
             raise _refused()
         claims = _claims(payload)
         until = self._check(claims)
-        principal = Principal(claims.sub, claims.email, claims.role, claims.tenant_id)
+        scopes = frozenset(claims.scope.split())
+        principal = Principal(claims.sub, claims.email, claims.role, claims.tenant_id, scopes)
         if len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        self._remembered[token] = principal, until
-        return principal
+        verified = principal, claims.jti, until
+        self._remembered[token] = verified
+        return verified
 
     def _check(self, claims: _Claims) -> datetime:
         """Return until when the claims hold; refuse them if that is not now, or they are not for us."""

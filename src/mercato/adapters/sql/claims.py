@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from mercato.adapters.sql.database import Database, Tx
+from mercato.adapters.sql.steps import ClaimLost
 from mercato.kernel.cause import Claim
 from mercato.kernel.clock import from_micros, to_micros
 from mercato.web.idempotency import Held
@@ -84,6 +85,17 @@ class SqlClaims:
 
         await self._db.transact(step)
 
+    async def suspend(self, claim: Claim) -> None:
+        """End this holder's lease, and keep the claim."""
+
+        async def step(tx: Tx) -> None:
+            await tx.execute(
+                f"UPDATE claims SET lease_until = 0 WHERE {_SCOPE} AND attempt = ? AND state = 'open'",
+                (*_scope(claim), claim.attempt),
+            )
+
+        await self._db.transact(step)
+
     async def end_leases(self) -> int:
         """End every lease: whoever held one is known to be gone. Return how many were open."""
 
@@ -104,6 +116,16 @@ class SqlClaims:
             )
 
         return await self._db.transact(step)
+
+
+async def extend(tx: Tx, claim: Claim, lease_until: datetime) -> None:
+    """Make a claim's lease longer, within a step on the way. Raises ClaimLost if it has passed on."""
+    held = await tx.execute(
+        f"UPDATE claims SET lease_until = ? WHERE {_SCOPE} AND attempt = ? AND state = 'open'",
+        (to_micros(lease_until), *_scope(claim), claim.attempt),
+    )
+    if not held:
+        raise ClaimLost("Another request with this Idempotency-Key is in progress.")
 
 
 def _scope(claim: Claim) -> tuple[str, str, str, str]:

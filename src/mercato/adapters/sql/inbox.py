@@ -100,12 +100,13 @@ class SqlInbox:
 
         await self._db.transact(step)
 
-    async def dead_letters(self, limit: int) -> list[Parked]:
+    async def dead_letters(self, limit: int, *, after: tuple[datetime, str] | None = None) -> list[Parked]:
         """Return dead letters, oldest first."""
+        seen, event_id = (-1, "") if after is None else (to_micros(after[0]), after[1])
         rows = await self._db.fetch_all(
-            f"SELECT {_COLUMNS} FROM inbox_parked WHERE state = 'dead'"
+            f"SELECT {_COLUMNS} FROM inbox_parked WHERE state = 'dead' AND (first_seen_at, event_id) > (?, ?)"
             " ORDER BY first_seen_at, event_id LIMIT ?",
-            (limit,),
+            (seen, event_id, limit),
         )
         return [_load(row) for row in rows]
 

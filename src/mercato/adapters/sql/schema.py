@@ -134,6 +134,8 @@ def dump(path: Path, head: str) -> str:
     with closing(sqlite3.connect(path)) as connection:
         rows = connection.execute(
             "SELECT sql FROM sqlite_master WHERE sql IS NOT NULL AND name NOT LIKE 'sqlite_%'"
+            # A full-text index makes its own tables.
+            " AND name NOT IN (SELECT name FROM pragma_table_list WHERE type = 'shadow')"
             " ORDER BY type = 'index', name"
         ).fetchall()
     statements = [f"{sql};" for (sql,) in rows]

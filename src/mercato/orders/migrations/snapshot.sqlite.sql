@@ -1,4 +1,4 @@
--- head: orders_0001
+-- head: orders_0002
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -99,9 +99,11 @@ CREATE INDEX catalogue_sku ON catalogue (tenant_id, sku);
 CREATE INDEX claims_created_at ON claims (created_at);
 CREATE INDEX inbox_parked_due ON inbox_parked (state, next_try_at);
 CREATE INDEX inbox_parked_key ON inbox_parked ("key", sequence);
+CREATE INDEX orders_created ON orders (tenant_id, created_at, id, deleted_at) WHERE deleted_at IS NULL;
 CREATE INDEX orders_expiry ON orders (hold_until) WHERE status = 'pending';
-CREATE INDEX orders_status ON orders (tenant_id, status, id);
-CREATE INDEX orders_user ON orders (tenant_id, user_id, id);
+CREATE INDEX orders_in_status ON orders (tenant_id, status, created_at, id, deleted_at) WHERE deleted_at IS NULL;
+CREATE INDEX orders_of_user ON orders (tenant_id, user_id, created_at, id, deleted_at) WHERE deleted_at IS NULL;
+CREATE INDEX orders_of_user_in_status ON orders (tenant_id, user_id, status, created_at, id, deleted_at) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX outbox_key ON outbox ("key", sequence);
 CREATE INDEX outbox_unsent ON outbox (position) WHERE sent_at IS NULL;
-INSERT INTO alembic_version (version_num) VALUES ('orders_0001');
+INSERT INTO alembic_version (version_num) VALUES ('orders_0002');

@@ -11,6 +11,7 @@ import msgspec
 
 from mercato.adapters.sql.database import Row, Tx, Value
 from mercato.adapters.sql.steps import Steps
+from mercato.adapters.sql.timed import LATEST_FIRST, between, page
 from mercato.contracts.events import Events
 from mercato.contracts.order_books import OrderBook
 from mercato.contracts.orders import OrderStatus, StockState
@@ -26,7 +27,7 @@ from mercato.orders.ports import CatalogueItem, Decide, OrderFilter
 
 _COLUMNS = (
     "tenant_id, id, user_id, name, status, payment_status, stock, hold_until, lines, total_amount, currency,"
-    " shipping_address, notes, cancel_reason, timeline, created_at, updated_at, version"
+    " shipping_address, notes, cancel_reason, timeline, created_at, updated_at, version, deleted_at"
 )
 _encode = msgspec.json.Encoder().encode
 _lines = msgspec.json.Decoder(tuple[PricedLine, ...]).decode
@@ -49,39 +50,38 @@ class SqlOrders:
         return None if row is None else _load(row)
 
     async def find_many(self, tenant: TenantId, order_ids: Sequence[OrderId]) -> list[Order]:
-        """Return those of the orders that exist."""
+        """Return those of the orders that were placed, deleted ones too."""
         if not order_ids:
             return []
         marks = ", ".join("?" * len(order_ids))
         rows = await self._db.fetch_all(
-            f"SELECT {_COLUMNS} FROM orders WHERE tenant_id = ? AND id IN ({marks}) AND deleted_at IS NULL",
+            f"SELECT {_COLUMNS} FROM orders WHERE tenant_id = ? AND id IN ({marks})",
             (tenant, *order_ids),
         )
         return [_load(row) for row in rows]
 
     async def search(self, tenant: TenantId, wanted: OrderFilter, window: Window) -> list[Order]:
-        """Return a window of a store's orders, newest first."""
+        """Return a window of a store's orders, latest first."""
         where, params = _where(tenant, wanted)
-        if window.after is not None:
-            where += " AND id < ?"
-            params.append(window.after)
+        part, bounds = page(window, wanted.since, wanted.before)
         rows = await self._db.search(
-            f"SELECT {_COLUMNS} FROM orders WHERE {where} ORDER BY id DESC LIMIT ? OFFSET ?",
-            (*params, window.fetch, window.offset),
+            f"SELECT {_COLUMNS} FROM orders WHERE {where}{part} {LATEST_FIRST}",
+            (*params, *bounds, window.fetch, window.offset),
         )
         return [_load(row) for row in rows]
 
     async def count(self, tenant: TenantId, wanted: OrderFilter) -> int:
         """Return how many orders there are."""
         where, params = _where(tenant, wanted)
-        rows = await self._db.search(f"SELECT count(*) FROM orders WHERE {where}", params)
+        part, bounds = between(wanted.since, wanted.before)
+        rows = await self._db.search(f"SELECT count(*) FROM orders WHERE {where}{part}", (*params, *bounds))
         return int(rows[0][0])
 
     async def add(self, order: Order, events: Events, *, by: Cause) -> Order:
         """Store a new order with its events. Raises Conflict if its id is taken."""
 
         async def work(tx: Tx) -> tuple[Order, Events]:
-            marks = ", ".join("?" * 18)
+            marks = ", ".join("?" * 19)
             added = await tx.execute(
                 f"INSERT INTO orders ({_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING", _values(order)
             )
@@ -93,11 +93,11 @@ class SqlOrders:
 
     async def change(self, tenant: TenantId, order_id: OrderId, decide: Decide, *, by: Cause) -> Order:
         """Load, decide and store with the events. Raises NotFound."""
+        there = "" if isinstance(by, ByEvent) else " AND deleted_at IS NULL"
 
         async def work(tx: Tx) -> tuple[Order, Events]:
             row = await tx.fetch_one(
-                f"SELECT {_COLUMNS} FROM orders WHERE tenant_id = ? AND id = ? AND deleted_at IS NULL",
-                (tenant, order_id),
+                f"SELECT {_COLUMNS} FROM orders WHERE tenant_id = ? AND id = ?{there}", (tenant, order_id)
             )
             if row is None:
                 raise NotFound("There is no such order.")
@@ -119,7 +119,7 @@ class SqlOrders:
         return [(TenantId(tenant), OrderId(order_id)) for tenant, order_id in rows]
 
     async def books(self) -> list[OrderBook]:
-        """Return what reconciliation must know of every order of every store."""
+        """Return what reconciliation must know of every order of every store, deleted ones too."""
         rows = await self._db.search(f"SELECT {_COLUMNS} FROM orders")
         return [_book(_load(row)) for row in rows]
 
@@ -170,7 +170,7 @@ class SqlCatalogue:
 async def _update(tx: Tx, order: Order, *, expected: int) -> None:
     updated = await tx.execute(
         "UPDATE orders SET status = ?, payment_status = ?, stock = ?, hold_until = ?, shipping_address = ?,"
-        " notes = ?, cancel_reason = ?, timeline = ?, updated_at = ?, version = ?"
+        " notes = ?, cancel_reason = ?, timeline = ?, updated_at = ?, version = ?, deleted_at = ?"
         " WHERE tenant_id = ? AND id = ? AND version = ?",
         (
             order.status.value,
@@ -183,6 +183,7 @@ async def _update(tx: Tx, order: Order, *, expected: int) -> None:
             _encode(order.timeline).decode(),
             to_micros(order.updated_at),
             order.version,
+            None if order.deleted_at is None else to_micros(order.deleted_at),
             order.tenant_id,
             order.id,
             expected,
@@ -224,6 +225,7 @@ def _values(order: Order) -> tuple[Value, ...]:
         to_micros(order.created_at),
         to_micros(order.updated_at),
         order.version,
+        None if order.deleted_at is None else to_micros(order.deleted_at),
     )
 
 
@@ -241,7 +243,7 @@ def _load(row: Row) -> Order:
         total,
         currency,
     ) = row[:11]
-    address, notes, cancel_reason, timeline, created_at, updated_at, version = row[11:]
+    address, notes, cancel_reason, timeline, created_at, updated_at, version, deleted_at = row[11:]
     return Order(
         tenant_id=tenant_id,
         id=order_id,
@@ -261,6 +263,7 @@ def _load(row: Row) -> Order:
         created_at=from_micros(created_at),
         updated_at=from_micros(updated_at),
         version=version,
+        deleted_at=None if deleted_at is None else from_micros(deleted_at),
     )
 
 

@@ -1,4 +1,4 @@
--- head: payments_0001
+-- head: payments_0002
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -37,6 +37,15 @@ CREATE TABLE inbox_positions (
 	"key" VARCHAR(160) NOT NULL, 
 	sequence BIGINT NOT NULL, 
 	PRIMARY KEY ("key")
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE notices (
+	provider VARCHAR(16) NOT NULL, 
+	event_id VARCHAR(255) NOT NULL, 
+	heard_at BIGINT NOT NULL, 
+	PRIMARY KEY (provider, event_id)
 )
  WITHOUT ROWID
 
@@ -101,11 +110,15 @@ CREATE TABLE payments (
 CREATE INDEX claims_created_at ON claims (created_at);
 CREATE INDEX inbox_parked_due ON inbox_parked (state, next_try_at);
 CREATE INDEX inbox_parked_key ON inbox_parked ("key", sequence);
+CREATE INDEX notices_heard ON notices (heard_at);
+CREATE INDEX order_fates_cancelled ON order_fates (cancelled_at);
 CREATE UNIQUE INDEX outbox_key ON outbox ("key", sequence);
 CREATE INDEX outbox_unsent ON outbox (position) WHERE sent_at IS NULL;
 CREATE UNIQUE INDEX payments_active ON payments (tenant_id, active_order_id);
+CREATE INDEX payments_created ON payments (tenant_id, created_at, id);
 CREATE INDEX payments_due ON payments (check_at) WHERE check_at IS NOT NULL;
-CREATE INDEX payments_order ON payments (tenant_id, order_id, id);
-CREATE INDEX payments_status ON payments (tenant_id, status, id);
-CREATE INDEX payments_user ON payments (tenant_id, user_id, id);
-INSERT INTO alembic_version (version_num) VALUES ('payments_0001');
+CREATE INDEX payments_in_status ON payments (tenant_id, status, created_at, id);
+CREATE INDEX payments_of_order ON payments (tenant_id, order_id, created_at, id);
+CREATE INDEX payments_of_user ON payments (tenant_id, user_id, created_at, id);
+CREATE INDEX payments_of_user_in_status ON payments (tenant_id, user_id, status, created_at, id);
+INSERT INTO alembic_version (version_num) VALUES ('payments_0002');

@@ -6,7 +6,9 @@ was not charged; `tok_lost` was charged, and the answer is lost.
 """
 
 import asyncio
+import secrets
 import sqlite3
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import assert_never
@@ -47,7 +49,16 @@ CREATE TABLE IF NOT EXISTS refunds (
   amount INTEGER NOT NULL
 );
 CREATE INDEX IF NOT EXISTS refunds_transaction ON refunds (transaction_id);
+CREATE TABLE IF NOT EXISTS secrets (
+  name TEXT PRIMARY KEY,
+  value TEXT NOT NULL
+);
 """
+
+Tell = Callable[[str, Mapping[str, str]], None]
+"""Told what sort of thing came to an end, and the metadata that names whose and which."""
+
+TENANT, KEY = "tenant", "key"
 
 
 class Sandbox:
@@ -59,8 +70,14 @@ class Sandbox:
         """Open the book at `path`, or begin one. `slow_s` is how late a slow token pays."""
         with closing(sqlite3.connect(path)) as connection:
             connection.executescript(_SCHEMA)
+            self.webhook_secret = _secret(connection)
         self._db = SqliteDatabase(path)
         self._slow_s = slow_s
+        self._tell: Tell = _nobody
+
+    def on_news(self, tell: Tell) -> None:
+        """Call `tell` whenever a charge or a refund has come to its end."""
+        self._tell = tell
 
     async def charge(self, request: ChargeRequest) -> Charged | Declined:
         """Take the money as the token says, once per key."""
@@ -71,15 +88,20 @@ class Sandbox:
 
         async def step(tx: Tx) -> Charged | Declined | NeverCharged:
             known = await _outcome(tx, request.key)
-            return known if known is not None else await _book_charge(tx, request)
+            if known is not None:
+                return known
+            metadata = {TENANT: request.tenant, KEY: request.key}
+            tx.after_commit(lambda: self._tell("charge.settled", metadata))
+            return await _book_charge(tx, request)
 
         outcome = await self._db.transact(step)
         if request.token == "tok_lost":  # noqa: S105
             raise OutcomeUnknown("the answer was lost")
         return Declined("the key is closed") if isinstance(outcome, NeverCharged) else outcome
 
-    async def resolve(self, key: str) -> Charged | Declined | NeverCharged:
+    async def resolve(self, request: ChargeRequest) -> Charged | Declined | NeverCharged:
         """Say what became of a key; one without a charge is void from now on."""
+        key = request.key
 
         async def step(tx: Tx) -> Charged | Declined | NeverCharged:
             known = await _outcome(tx, key)
@@ -113,6 +135,8 @@ class Sandbox:
                 "INSERT INTO refunds (key, transaction_id, amount) VALUES (?, ?, ?)",
                 (request.key, request.transaction_id, request.amount),
             )
+            metadata = {TENANT: request.tenant, KEY: request.charge_key}
+            tx.after_commit(lambda: self._tell("refund.settled", metadata))
             return Refunded()
 
         return await self._db.transact(step)
@@ -131,9 +155,38 @@ class Sandbox:
             for key, amount, currency, outcome, refunded in rows
         ]
 
+    async def forget(self, keys: Sequence[str]) -> None:
+        """Delete charges with what was given back of them: their store is purged. Idempotent."""
+
+        async def step(tx: Tx) -> None:
+            for key in keys:
+                await tx.execute(
+                    "DELETE FROM refunds WHERE transaction_id IN"
+                    " (SELECT transaction_id FROM charges WHERE key = ?)",
+                    (key,),
+                )
+                await tx.execute("DELETE FROM charges WHERE key = ?", (key,))
+
+        await self._db.transact(step)
+
     async def close(self) -> None:
         """Finish what is being written, and close the book."""
         await self._db.close()
+
+
+def _secret(connection: sqlite3.Connection) -> str:
+    """Return what webhooks are signed with, made with the book: its owner alone can read it."""
+    connection.execute(
+        "INSERT INTO secrets (name, value) VALUES ('webhooks', ?) ON CONFLICT DO NOTHING",
+        (secrets.token_hex(32),),
+    )
+    connection.commit()
+    value: str = connection.execute("SELECT value FROM secrets WHERE name = 'webhooks'").fetchone()[0]
+    return value
+
+
+def _nobody(_kind: str, _metadata: Mapping[str, str]) -> None:
+    """Nobody wants to be told."""
 
 
 async def _outcome(tx: Tx, key: str) -> Charged | Declined | NeverCharged | None:

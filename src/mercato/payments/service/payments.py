@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import msgspec
 
+from mercato.contracts.events import Events
 from mercato.contracts.orders import OrderDesk, OrderFacts, OrderStatus, StockState
 from mercato.contracts.payments import PaymentMethod, PaymentStatus
 from mercato.kernel.cause import Cause
@@ -13,8 +14,9 @@ from mercato.kernel.ids import OrderId, PaymentId, is_id, uuid7
 from mercato.kernel.money import to_minor
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import TenantId
+from mercato.kernel.versions import ANY_VERSION, Expected
 from mercato.payments.domain import BY_HAND, InvalidTransition, Payment, RefundStatus
-from mercato.payments.ports import PaymentStore
+from mercato.payments.ports import Decide, PaymentStore
 from mercato.payments.service.settlement import Settlement
 
 
@@ -86,23 +88,31 @@ class Payments:
         return await self._store.add(payment, payment.opened(), by=by)
 
     async def process(
-        self, who: Principal, payment_id: str, *, part: Cause, final: Cause, at: datetime
+        self,
+        who: Principal,
+        payment_id: str,
+        *,
+        expected: Expected = ANY_VERSION,
+        part: Cause,
+        final: Cause,
+        at: datetime,
     ) -> Payment:
         """Have a payment made, and return it: success, failed, or processing if not known yet.
 
         One that is made or failed already is returned as it is. `final` is the cause of
         recording the outcome, `part` of what comes before. Raises NotFound, Forbidden (what is
-        paid by hand is for staff), InvalidTransition, Unavailable.
+        paid by hand is for staff), VersionMismatch, InvalidTransition, Unavailable.
         """
         payment = await self.get(who, payment_id)
+        expected.check(payment.version)
         if payment.method in BY_HAND:
             if not who.is_staff:
                 raise Forbidden("Only the store's staff can say that this was paid.")
             return await self._store.change(
-                who.tenant, payment.id, lambda found: found.mark_paid(at=at), by=final
+                who.tenant, payment.id, _checked(expected, lambda found: found.mark_paid(at=at)), by=final
             )
         if payment.status in {PaymentStatus.PENDING, PaymentStatus.PROCESSING}:
-            payment = await self._settlement.process(payment, part=part, final=final)
+            payment = await self._settlement.process(payment, part=part, final=final, expected=expected)
         if payment.status in {PaymentStatus.CANCELLED, PaymentStatus.REFUNDED}:
             raise InvalidTransition(f"A payment that is {payment.status} cannot be processed.")
         return payment
@@ -115,25 +125,28 @@ class Payments:
         *,
         reason: str | None,
         refund_id: str,
+        expected: Expected = ANY_VERSION,
         by: Cause,
         at: datetime,
     ) -> Payment:
         """Give back `amount`, or what is left, and return the payment.
 
         The refund is committed before the provider is asked, so it is pending if the provider
-        does not answer, and is carried out later. The same `refund_id` refunds once. Raises
-        NotFound, ValidationFailed, RefundTooLarge, InvalidTransition.
+        does not answer, and is carried out later. The same `refund_id` refunds once, whatever is
+        `expected` of its repetition. Raises NotFound, ValidationFailed, VersionMismatch,
+        RefundTooLarge, InvalidTransition.
         """
         payment = await self.get(who, payment_id)
         minor = None if amount is None else to_minor(amount, payment.currency, field="amount")
         if minor == 0:
             raise ValidationFailed.field("amount", "must be more than 0")
-        payment = await self._store.change(
-            who.tenant,
-            payment.id,
-            lambda found: found.request_refund(minor, reason, refund_id=refund_id, at=at),
-            by=by,
-        )
+
+        def request(found: Payment) -> tuple[Payment, Events]:
+            if found.refund(refund_id) is None:
+                expected.check(found.version)
+            return found.request_refund(minor, reason, refund_id=refund_id, at=at)
+
+        payment = await self._store.change(who.tenant, payment.id, request, by=by)
         refund = payment.refund(refund_id)
         if refund is None or refund.status is not RefundStatus.PENDING:
             return payment
@@ -144,10 +157,14 @@ class Payments:
             self._settlement.due.set()
             return payment
 
-    async def cancel(self, who: Principal, payment_id: str, *, by: Cause, at: datetime) -> Payment:
-        """Give a pending payment up. Raises NotFound, InvalidTransition."""
+    async def cancel(
+        self, who: Principal, payment_id: str, *, expected: Expected = ANY_VERSION, by: Cause, at: datetime
+    ) -> Payment:
+        """Give a pending payment up. Raises NotFound, VersionMismatch, InvalidTransition."""
         payment = await self.get(who, payment_id)
-        return await self._store.change(who.tenant, payment.id, lambda found: found.cancel(at=at), by=by)
+        return await self._store.change(
+            who.tenant, payment.id, _checked(expected, lambda found: found.cancel(at=at)), by=by
+        )
 
     async def order_cancelled(
         self, tenant: TenantId, order_id: OrderId, *, by: Cause, at: datetime
@@ -169,13 +186,23 @@ class Payments:
         order = None
         if is_id(order_id):
             order = (await self._orders.facts(who.tenant, [order_id])).get(order_id)
-        if order is None or not (who.is_staff or order.user_id == who.user_id):
+        if order is None or order.is_deleted or not (who.is_staff or order.user_id == who.user_id):
             raise NotFound("There is no such order.")
         if order.status is not OrderStatus.PENDING:
             raise Conflict(f"The order is {order.status} and cannot be paid.")
         if order.stock is StockState.AWAITING:
             raise ReservationPending("The order's stock is not reserved yet. Try again in a moment.")
         return order
+
+
+def _checked(expected: Expected, decide: Decide) -> Decide:
+    """Return a decision on the payment as its writer saw it."""
+
+    def checked(found: Payment) -> tuple[Payment, Events]:
+        expected.check(found.version)
+        return decide(found)
+
+    return checked
 
 
 def _in_scope(who: Principal, payment: Payment | None) -> Payment:

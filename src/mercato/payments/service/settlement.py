@@ -6,7 +6,7 @@ does not come leaves everything open; it is never guessed, only asked for.
 
 import asyncio
 import logging
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TypeVar, assert_never
 
@@ -17,6 +17,7 @@ from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Conflict, NotFound
 from mercato.kernel.ids import PaymentId, uuid7
 from mercato.kernel.tenancy import TenantId
+from mercato.kernel.versions import ANY_VERSION, Expected
 from mercato.payments.domain import CheckDelays, InvalidTransition, Payment, RefundStatus
 from mercato.payments.ports import (
     Charged,
@@ -46,19 +47,25 @@ _SYSTEM = "payments"
 class Settlement:
     """Brings what is open with the provider to its end, each thing once at a time."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all but the first two are named
         self,
         store: PaymentStore,
-        provider: Provider,
+        providers: Mapping[str, Provider],
         *,
+        provider_name: str,
         clock: Clock,
         delays: CheckDelays,
         timeout_s: float,
         most_flights: int,
     ) -> None:
-        """`timeout_s` bounds each call of the provider."""
+        """Charge by the provider of that name; any of `providers` may have something open.
+
+        `timeout_s` bounds each call of a provider.
+        """
         self._store = store
-        self._provider = provider
+        self._providers = providers
+        self.provider_name = provider_name
+        """What new payments are marked with."""
         self._clock = clock
         self._delays = delays
         self._timeout_s = timeout_s
@@ -66,20 +73,20 @@ class Settlement:
         self.due = asyncio.Event()
         """Set when something has become due that nobody is waiting for."""
 
-    @property
-    def provider_name(self) -> str:
-        """What new payments are marked with."""
-        return self._provider.name
-
-    async def process(self, payment: Payment, *, part: Cause, final: Cause) -> Payment:
+    async def process(
+        self, payment: Payment, *, part: Cause, final: Cause, expected: Expected = ANY_VERSION
+    ) -> Payment:
         """Charge a pending payment, or ask what became of one in processing; return it then.
 
         It stays in processing if the provider does not answer. `final` is the cause of
         recording an outcome, `part` of the steps on the way. Callers that race share one
-        charge and its answer; none of them, going away, stops it. Raises Unavailable.
+        charge and its answer; none of them, going away, stops it. A charge begins with the payment
+        as `expected`, or raises VersionMismatch. Raises Unavailable.
         """
         tenant, payment_id = payment.tenant_id, payment.id
-        return await self._flights.join(payment_id, lambda: self._process(tenant, payment_id, part, final))
+        return await self._flights.join(
+            payment_id, lambda: self._process(tenant, payment_id, part, final, expected)
+        )
 
     async def refund(self, tenant: TenantId, payment_id: PaymentId, refund_id: str) -> Payment:
         """Have the provider carry out a pending refund, and return the payment then.
@@ -103,30 +110,37 @@ class Settlement:
         """Let the calls under way end within their deadline."""
         await self._flights.close(within_s=self._timeout_s)
 
-    async def _process(self, tenant: TenantId, payment_id: PaymentId, part: Cause, final: Cause) -> Payment:
+    async def _process(
+        self, tenant: TenantId, payment_id: PaymentId, part: Cause, final: Cause, expected: Expected
+    ) -> Payment:
         payment = await self._load(tenant, payment_id)
+        # The token is in it: a payment that has been started has none any more.
+        request = _charge_request(payment)
         outcome: Charged | Declined | NeverCharged | None
         if payment.status is PaymentStatus.PENDING:
             try:
-                await self._start(payment, part)
+                payment = await self._start(payment, part, expected)
             except InvalidTransition:
                 # Somebody else was faster: it is as they left it.
                 return await self._load(tenant, payment_id)
-            outcome = await self._ask(payment, self._provider.charge(_charge_request(payment)))
+            outcome = await self._ask(payment, lambda provider: provider.charge(request))
         elif payment.status is PaymentStatus.PROCESSING and not self._is_being_charged(payment):
-            outcome = await self._ask(payment, self._provider.resolve(payment_id))
+            outcome = await self._ask(payment, lambda provider: provider.resolve(request))
         else:
             return payment
         if outcome is None:
             return await self._store.change(tenant, payment_id, self._still_open, by=part)
         return await self._record(payment, outcome, final)
 
-    async def _start(self, payment: Payment, by: Cause) -> None:
-        now = self._clock()
+    async def _start(self, payment: Payment, by: Cause, expected: Expected) -> Payment:
+        now, provider = self._clock(), self.provider_name
         check_at = now + timedelta(seconds=self._timeout_s) + _MARGIN
-        await self._store.change(
-            payment.tenant_id, payment.id, lambda found: found.start(at=now, check_at=check_at), by=by
-        )
+
+        def start(found: Payment) -> tuple[Payment, Events]:
+            expected.check(found.version)
+            return found.start(provider=provider, at=now, check_at=check_at)
+
+        return await self._store.change(payment.tenant_id, payment.id, start, by=by)
 
     def _is_being_charged(self, payment: Payment) -> bool:
         """Say whether another process may be waiting for the charge: to resolve would void it."""
@@ -165,14 +179,20 @@ class Settlement:
             return payment
         request = RefundRequest(
             key=refund_id,
+            tenant=tenant,
+            charge_key=payment_id,
             transaction_id=payment.transaction_id,
             amount=refund.amount,
             currency=payment.currency,
+            created_at=refund.created_at,
         )
-        outcome = await self._ask(payment, self._provider.refund(request))
-        return await self._store.change(
+        outcome = await self._ask(payment, lambda provider: provider.refund(request))
+        recorded = await self._store.change(
             tenant, payment_id, self._refund_outcome(payment, refund_id, outcome), by=BySystem(_SYSTEM)
         )
+        if isinstance(outcome, RefundRefused) and recorded.pending_refunds:
+            self.due.set()
+        return recorded
 
     def _refund_outcome(
         self, payment: Payment, refund_id: str, outcome: Refunded | RefundRefused | None
@@ -186,19 +206,24 @@ class Settlement:
             case RefundRefused(reason):
                 details = {"payment": payment.id, "refund": refund_id, "reason": reason}
                 log.error("the provider refused a refund", extra=details)
-                return lambda found: found.refund_failed(refund_id, reason, at=now)
+                next_id = uuid7()
+                return lambda found: found.refund_failed(refund_id, reason, next_refund_id=next_id, at=now)
             case _:
                 assert_never(outcome)
 
     def _still_open(self, payment: Payment) -> tuple[Payment, Events]:
         return payment.still_open(self._delays, at=self._clock())
 
-    async def _ask(self, payment: Payment, call: Awaitable[T]) -> T | None:
-        """Return the provider's answer, or None if there is none within the deadline."""
-        details = {"provider": self._provider.name, "payment": payment.id}
+    async def _ask(self, payment: Payment, call: Callable[[Provider], Awaitable[T]]) -> T | None:
+        """Return the answer of the payment's provider, or None if there is none within the deadline."""
+        details = {"provider": payment.provider, "payment": payment.id}
+        provider = self._providers.get(payment.provider or "")
+        if provider is None:
+            log.error("the provider is not set up any more, and cannot be asked", extra=details)
+            return None
         try:
             async with asyncio.timeout(self._timeout_s):
-                return await call
+                return await call(provider)
         except (OutcomeUnknown, TimeoutError) as error:
             log.warning("the provider gave no answer", extra=details | {"cause": repr(error)})
         except Exception:
@@ -216,8 +241,10 @@ class Settlement:
 def _charge_request(payment: Payment) -> ChargeRequest:
     return ChargeRequest(
         key=payment.id,
+        tenant=payment.tenant_id,
         amount=payment.amount,
         currency=payment.currency,
         token=payment.token,
         description=payment.description,
+        created_at=payment.created_at,
     )

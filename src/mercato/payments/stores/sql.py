@@ -10,17 +10,18 @@ import msgspec
 
 from mercato.adapters.sql.database import Row, Tx, Value
 from mercato.adapters.sql.steps import Steps
+from mercato.adapters.sql.timed import LATEST_FIRST, page
 from mercato.contracts.events import Events
-from mercato.contracts.payment_books import PaymentBook
+from mercato.contracts.payment_books import BOOKED, PaymentBook
 from mercato.contracts.payments import PaymentMethod, PaymentStatus
-from mercato.kernel.cause import Cause
+from mercato.kernel.cause import BySystem, Cause
 from mercato.kernel.clock import from_micros, to_micros
 from mercato.kernel.errors import Conflict, NotFound
 from mercato.kernel.ids import OrderId, PaymentId
 from mercato.kernel.paging import Window
 from mercato.kernel.tenancy import TenantId
 from mercato.payments.domain import ACTIVE, Payment, Refund
-from mercato.payments.ports import Decide, Due, PaymentFilter
+from mercato.payments.ports import Decide, Due, Heard, Notice, PaymentFilter
 
 _COLUMNS = (
     "tenant_id, id, order_id, user_id, amount, currency, method, status, provider, token, description,"
@@ -29,7 +30,7 @@ _COLUMNS = (
 )
 _DERIVED = "active_order_id, refunded_amount, pending_refunds"
 _CHANGING = (
-    "status = ?, token = ?, transaction_id = ?, failure_reason = ?, paid_at = ?, refunds = ?,"
+    "status = ?, provider = ?, token = ?, transaction_id = ?, failure_reason = ?, paid_at = ?, refunds = ?,"
     " order_cancelled = ?, checks = ?, check_at = ?, updated_at = ?, version = ?, active_order_id = ?,"
     " refunded_amount = ?, pending_refunds = ?"
 )
@@ -54,20 +55,19 @@ class SqlPayments:
     async def latest_of(self, tenant: TenantId, order_id: OrderId) -> Payment | None:
         """Return an order's latest payment."""
         row = await self._db.fetch_one(
-            f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND order_id = ? ORDER BY id DESC LIMIT 1",
+            f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND order_id = ?"
+            " ORDER BY created_at DESC, id DESC LIMIT 1",
             (tenant, order_id),
         )
         return None if row is None else _load(row)
 
     async def search(self, tenant: TenantId, wanted: PaymentFilter, window: Window) -> list[Payment]:
-        """Return a window of a store's payments, newest first."""
+        """Return a window of a store's payments, latest first."""
         where, params = _where(tenant, wanted)
-        if window.after is not None:
-            where += " AND id < ?"
-            params.append(window.after)
+        part, bounds = page(window)
         rows = await self._db.search(
-            f"SELECT {_COLUMNS} FROM payments WHERE {where} ORDER BY id DESC LIMIT ? OFFSET ?",
-            (*params, window.fetch, window.offset),
+            f"SELECT {_COLUMNS} FROM payments WHERE {where}{part} {LATEST_FIRST}",
+            (*params, *bounds, window.fetch, window.offset),
         )
         return [_load(row) for row in rows]
 
@@ -133,6 +133,27 @@ class SqlPayments:
 
         return await self._steps.run(by, work)
 
+    async def hear(self, provider: str, notice: Notice, decide: Decide, *, at: datetime) -> Heard:
+        """Take note of a notice, once, and change the payment it is about."""
+
+        async def work(tx: Tx) -> tuple[Heard, Events]:
+            is_new = await tx.execute(
+                "INSERT INTO notices (provider, event_id, heard_at) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+                (provider, notice.event_id, to_micros(at)),
+            )
+            if not is_new:
+                return Heard.REPEATED, ()
+            row = await tx.fetch_one(
+                f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND id = ? AND provider = ?",
+                (notice.tenant, notice.payment_id, provider),
+            )
+            if row is None:
+                return Heard.UNKNOWN, ()
+            changed, events = await _apply(tx, _load(row), decide)
+            return Heard.SETTLED if changed.check_at is None else Heard.DUE, events
+
+        return await self._steps.run(BySystem(f"webhook:{provider}"), work)
+
     async def due(self, now: datetime, limit: int) -> list[Due]:
         """Return payments of all stores about which to ask now, longest waiting first."""
         rows = await self._db.fetch_all(
@@ -146,6 +167,24 @@ class SqlPayments:
 
         async def step(tx: Tx) -> int:
             return await tx.execute("UPDATE payments SET check_at = 0 WHERE check_at IS NOT NULL")
+
+        return await self._db.transact(step)
+
+    async def purge(self, *, notices_before: datetime, fates_before: datetime, limit: int) -> int:
+        """Delete up to `limit` notices, and as many orders' cancellations, from before then."""
+
+        async def step(tx: Tx) -> int:
+            notices = await tx.execute(
+                "DELETE FROM notices WHERE (provider, event_id) IN (SELECT provider, event_id FROM notices"
+                " WHERE heard_at < ? ORDER BY heard_at LIMIT ?)",
+                (to_micros(notices_before), limit),
+            )
+            fates = await tx.execute(
+                "DELETE FROM order_fates WHERE (tenant_id, order_id) IN (SELECT tenant_id, order_id"
+                " FROM order_fates WHERE cancelled_at < ? ORDER BY cancelled_at LIMIT ?)",
+                (to_micros(fates_before), limit),
+            )
+            return max(notices, fates)
 
         return await self._db.transact(step)
 
@@ -173,11 +212,15 @@ async def _apply(tx: Tx, payment: Payment, decide: Decide) -> tuple[Payment, Eve
 def _where(tenant: TenantId, wanted: PaymentFilter) -> tuple[str, list[Value]]:
     criteria: dict[str, Value] = {
         "tenant_id": tenant,
+        "order_id": wanted.order_id,
         "user_id": wanted.user_id,
         "status": wanted.status,
-        "order_id": wanted.order_id,
     }
     given = {column: value for column, value in criteria.items() if value is not None}
+    if wanted.order_id is not None:
+        # An order has few payments: its index is to be searched, and no other one fits an expression.
+        named = ("tenant_id", "order_id")
+        given = {name if name in named else f"COALESCE({name}, '')": value for name, value in given.items()}
     return " AND ".join(f"{column} = ?" for column in given), list(given.values())
 
 
@@ -210,6 +253,7 @@ def _values(payment: Payment) -> tuple[Value, ...]:
 def _changing(payment: Payment) -> tuple[Value, ...]:
     return (
         payment.status,
+        payment.provider,
         payment.token,
         payment.transaction_id,
         payment.failure_reason,
@@ -269,7 +313,7 @@ def _book(row: Row) -> PaymentBook:
         refunded_amount=refunded,
         pending_refunds=pending,
         provider=provider,
-        charge_key=None if provider is None else payment_id,
+        charge_key=payment_id if provider in BOOKED else None,
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from datetime import datetime
+from functools import partial
 
 from mercato.adapters.sql.database import Database, Tx
 from mercato.contracts.stock_books import StockBook
@@ -9,6 +10,7 @@ from mercato.kernel.clock import to_micros
 from mercato.kernel.ids import ProductId, uuid7
 from mercato.kernel.tenancy import TenantId
 from mercato.products.domain import Movement
+from mercato.products.stores.rows import cross
 
 Changed = Callable[[TenantId, ProductId], None]
 """Told, once it is committed, that what a product's page shows has changed."""
@@ -29,11 +31,12 @@ class Ledger:
 
         The caller's step must fail if there are any.
         """
-        refused = []
+        refused: list[ProductId] = []
+        crossed: list[tuple[ProductId, bool]] = []
         for movement in movements:
             row = await tx.fetch_one(
-                "UPDATE inventory SET on_hand = on_hand + ?, reserved = reserved + ?, updated_at = ?"
-                " WHERE tenant_id = ? AND product_id = ? AND on_hand - reserved >= ?"
+                "UPDATE inventory SET on_hand = on_hand + ?, reserved = reserved + ?, updated_at = ?,"
+                " version = version + 1 WHERE tenant_id = ? AND product_id = ? AND on_hand - reserved >= ?"
                 " RETURNING on_hand - reserved",
                 (
                     movement.on_hand,
@@ -46,33 +49,49 @@ class Ledger:
             )
             if row is None:
                 refused.append(movement.product_id)
-            else:
-                await self.record(tx, tenant, movement, available=row[0], actor=actor, at=at)
+                continue
+            await _write(tx, tenant, movement, actor=actor, at=at)
+            crossed += _crossed(movement, row[0])
+        await self._cross(tx, tenant, crossed)
         return refused
 
     async def record(
         self, tx: Tx, tenant: TenantId, movement: Movement, *, available: int, actor: str, at: datetime
     ) -> None:
         """Write down a movement that has been made and left so much `available`."""
-        await tx.execute(
-            "INSERT INTO stock_movements (tenant_id, product_id, id, kind, on_hand_delta, reserved_delta,"
-            " order_id, actor, reason, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                tenant,
-                movement.product_id,
-                uuid7(),
-                movement.kind.value,
-                movement.on_hand,
-                movement.reserved,
-                movement.order_id,
-                actor,
-                movement.reason,
-                to_micros(at),
-            ),
-        )
-        before = available - movement.on_hand + movement.reserved
-        if (before > 0) != (available > 0):
-            tx.after_commit(lambda: self._changed(tenant, movement.product_id))
+        await _write(tx, tenant, movement, actor=actor, at=at)
+        await self._cross(tx, tenant, _crossed(movement, available))
+
+    async def _cross(self, tx: Tx, tenant: TenantId, crossed: Sequence[tuple[ProductId, bool]]) -> None:
+        # After all stock has moved: the counts are the store's, and are waited for last.
+        await cross(tx, tenant, crossed)
+        for product_id, _ in crossed:
+            tx.after_commit(partial(self._changed, tenant, product_id))
+
+
+async def _write(tx: Tx, tenant: TenantId, movement: Movement, *, actor: str, at: datetime) -> None:
+    await tx.execute(
+        "INSERT INTO stock_movements (tenant_id, product_id, id, kind, on_hand_delta, reserved_delta,"
+        " order_id, actor, reason, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            tenant,
+            movement.product_id,
+            uuid7(),
+            movement.kind.value,
+            movement.on_hand,
+            movement.reserved,
+            movement.order_id,
+            actor,
+            movement.reason,
+            to_micros(at),
+        ),
+    )
+
+
+def _crossed(movement: Movement, available: int) -> list[tuple[ProductId, bool]]:
+    """Say whether a movement that left so much `available` brought the product into stock or sold it out."""
+    before = available - movement.on_hand + movement.reserved
+    return [] if (before > 0) == (available > 0) else [(movement.product_id, available > 0)]
 
 
 async def stock_books(db: Database) -> list[StockBook]:

@@ -17,7 +17,7 @@ from mercato.kernel.tenancy import TenantId
 from mercato.products.domain import Hold, HoldState, Product, Short
 from mercato.products.ports import Decide, Shortage
 from mercato.products.stores.ledger import Ledger
-from mercato.products.stores.sql import PRODUCTS, load_product
+from mercato.products.stores.rows import find_stored
 
 _HOLDS = "SELECT tenant_id, order_id, state, currency, lines, expires_at, next_check_at FROM reservations"
 _BOOKS_PAGE = 1_000
@@ -90,10 +90,9 @@ async def _find_products(tx: Tx, tenant: TenantId, names: Sequence[str]) -> dict
     """Return the products that are called so, by id or SKU."""
     found: dict[str, Product] = {}
     for name in names:
-        column = "id" if is_id(name) else "live_sku"
-        row = await tx.fetch_one(f"{PRODUCTS} WHERE p.tenant_id = ? AND p.{column} = ?", (tenant, name))
-        if row is not None:
-            found[name] = load_product(row)
+        stored = await find_stored(tx, tenant, "id" if is_id(name) else "live_sku", name)
+        if stored is not None:
+            found[name] = stored.product
     return found
 
 

@@ -1,8 +1,23 @@
--- head: users_0001
+-- head: users_0003
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
 );
+CREATE TABLE api_clients (
+	tenant_id VARCHAR(63) NOT NULL, 
+	id VARCHAR(36) NOT NULL, 
+	name VARCHAR(100) NOT NULL, 
+	scopes VARCHAR(500) NOT NULL, 
+	secret_hash BLOB NOT NULL, 
+	created_by VARCHAR(64) NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	expires_at BIGINT, 
+	version BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, id)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE claims (
 	tenant_id VARCHAR(63) NOT NULL, 
 	principal VARCHAR(64) NOT NULL, 
@@ -60,13 +75,22 @@ CREATE TABLE outbox_sequences (
  WITHOUT ROWID
 
 ;
+CREATE TABLE quotas (
+	day VARCHAR(10) NOT NULL, 
+	tenant_id VARCHAR(63) NOT NULL, 
+	used BIGINT NOT NULL, 
+	PRIMARY KEY (day, tenant_id)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE refresh_tokens (
 	tenant_id VARCHAR(63) NOT NULL, 
 	token_hash BLOB NOT NULL, 
 	family_id VARCHAR(36) NOT NULL, 
 	user_id VARCHAR(36) NOT NULL, 
 	created_at BIGINT NOT NULL, 
-	expires_at BIGINT NOT NULL, 
+	expires_at BIGINT NOT NULL, used_at BIGINT, 
 	PRIMARY KEY (tenant_id, token_hash)
 )
  WITHOUT ROWID
@@ -86,6 +110,33 @@ CREATE TABLE tenants (
  WITHOUT ROWID
 
 ;
+CREATE TABLE token_cuts (
+	tenant_id VARCHAR(63) NOT NULL, 
+	subject VARCHAR(36) NOT NULL, 
+	cut VARCHAR(36) NOT NULL, 
+	until BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, subject)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE user_counts (
+	tenant_id VARCHAR(63) NOT NULL, 
+	role VARCHAR(16) NOT NULL, 
+	is_active SMALLINT NOT NULL, 
+	users BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, role, is_active)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE user_documents (
+	number INTEGER NOT NULL, 
+	tenant_id VARCHAR(63) NOT NULL, 
+	user_id VARCHAR(36) NOT NULL, 
+	PRIMARY KEY (number)
+);
+CREATE VIRTUAL TABLE user_words USING fts5(words, tokenize = "unicode61 tokenchars '-_'");
 CREATE TABLE users (
 	tenant_id VARCHAR(63) NOT NULL, 
 	id VARCHAR(36) NOT NULL, 
@@ -98,7 +149,7 @@ CREATE TABLE users (
 	password_hash VARCHAR(255) NOT NULL, 
 	created_at BIGINT NOT NULL, 
 	updated_at BIGINT NOT NULL, 
-	version BIGINT NOT NULL, 
+	version BIGINT NOT NULL, email_verified SMALLINT DEFAULT 0 NOT NULL, 
 	PRIMARY KEY (tenant_id, id)
 );
 CREATE INDEX claims_created_at ON claims (created_at);
@@ -106,5 +157,16 @@ CREATE INDEX inbox_parked_due ON inbox_parked (state, next_try_at);
 CREATE INDEX inbox_parked_key ON inbox_parked ("key", sequence);
 CREATE UNIQUE INDEX outbox_key ON outbox ("key", sequence);
 CREATE INDEX outbox_unsent ON outbox (position) WHERE sent_at IS NULL;
+CREATE INDEX refresh_tokens_expires_at ON refresh_tokens (expires_at);
+CREATE INDEX refresh_tokens_family ON refresh_tokens (tenant_id, family_id);
+CREATE INDEX refresh_tokens_user ON refresh_tokens (tenant_id, user_id);
+CREATE INDEX tenants_status ON tenants (status, tenant_id);
+CREATE INDEX tenants_tier ON tenants (tier, tenant_id);
+CREATE INDEX token_cuts_until ON token_cuts (until);
+CREATE UNIQUE INDEX user_documents_user ON user_documents (tenant_id, user_id);
+CREATE INDEX users_active ON users (tenant_id, is_active, id) WHERE email_key IS NOT NULL;
 CREATE UNIQUE INDEX users_email ON users (tenant_id, email_key);
-INSERT INTO alembic_version (version_num) VALUES ('users_0001');
+CREATE INDEX users_live ON users (tenant_id, id) WHERE email_key IS NOT NULL;
+CREATE INDEX users_role ON users (tenant_id, role, id) WHERE email_key IS NOT NULL;
+CREATE INDEX users_role_active ON users (tenant_id, role, is_active, id) WHERE email_key IS NOT NULL;
+INSERT INTO alembic_version (version_num) VALUES ('users_0003');

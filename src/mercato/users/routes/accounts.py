@@ -6,14 +6,34 @@ import msgspec
 
 from mercato.kernel.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from mercato.kernel.ids import UserId, is_id
-from mercato.users.domain import MAX_EMAIL, MAX_PASSWORD, DuplicateEmail, NewUser
+from mercato.kernel.principal import Role
+from mercato.kernel.versions import VersionMismatch
+from mercato.users.domain import (
+    MAX_EMAIL,
+    MAX_PASSWORD,
+    DuplicateEmail,
+    LastAdmin,
+    NewAccount,
+    NewUser,
+    UserChange,
+)
+from mercato.users.ports import UserFilter
 from mercato.users.routes.secret import secret
 from mercato.users.service.users import Users
 from mercato.users.views import SignedInView, UserView, signed_in_view, user_view
 from mercato.web.call import Call
 from mercato.web.decode import Body
-from mercato.web.endpoint import PUBLIC, SIGNED_IN, Routes
-from mercato.web.envelope import Reply
+from mercato.web.endpoint import ADMINS, PUBLIC, SIGNED_IN, Routes
+from mercato.web.envelope import Page, Reply
+from mercato.web.limits import RateLimited
+from mercato.web.paging import ListQuery, newest_first
+
+_EXAMPLE = {
+    "email": "ada@example.com",
+    "password": "correct horse",
+    "first_name": "Ada",
+    "last_name": "Lovelace",
+}
 
 
 class Register(Body, NewUser, frozen=True):
@@ -27,6 +47,22 @@ class Login(Body, frozen=True):
     password: Annotated[str, msgspec.Meta(max_length=MAX_PASSWORD)]
 
 
+class CreateUser(Body, NewAccount, frozen=True):
+    """Who is given an account, and in which role."""
+
+
+class ChangeUser(Body, UserChange, frozen=True):
+    """What is to change of a user; what is left out stays. At least one field is needed."""
+
+
+class UserQuery(ListQuery, frozen=True):
+    """Which users to list. `search` finds those that have all its words in email and names."""
+
+    search: Annotated[str, msgspec.Meta(max_length=200)] | None = None
+    active: bool | None = None
+    role: Role | None = None
+
+
 def accounts(api: Routes, users: Users) -> None:
     """Declare the endpoints."""
 
@@ -36,7 +72,8 @@ def accounts(api: Routes, users: Users) -> None:
         allow=PUBLIC,
         idempotent=True,
         reissues=True,
-        raises=(DuplicateEmail, Forbidden, Unavailable),
+        raises=(DuplicateEmail, Forbidden, RateLimited, Unavailable),
+        example=_EXAMPLE,
     )
     async def register(call: Call, body: Register) -> Reply[SignedInView]:
         """Register as a customer of the store."""
@@ -47,23 +84,110 @@ def accounts(api: Routes, users: Users) -> None:
         )
         return secret(signed_in_view(signed_in))
 
-    @api.post("/api/v1/users/login", allow=PUBLIC, raises=(Unauthenticated, Forbidden, Unavailable))
+    @api.post(
+        "/api/v1/users/login",
+        allow=PUBLIC,
+        raises=(Unauthenticated, Forbidden, RateLimited, Unavailable),
+        example={"email": _EXAMPLE["email"], "password": _EXAMPLE["password"]},
+    )
     async def login(call: Call, body: Login) -> Reply[SignedInView]:
-        """Sign in with email and password."""
+        """Sign in with email and password. Too many wrong pairs make an account and an address wait."""
         return await _login(call, body.email, body.password)
 
     async def _login(call: Call, email: str, password: str) -> Reply[SignedInView]:
-        signed_in = await users.login(call.tenant, email, password, at=call.now, by=call.part())
+        signed_in = await users.login(
+            call.tenant, email, password, address=call.client, at=call.now, by=call.part()
+        )
         return secret(signed_in_view(signed_in))
 
     @api.get("/api/v1/users/me", allow=SIGNED_IN, raises=(NotFound,))
-    async def me(call: Call) -> UserView:
+    async def me(call: Call) -> Reply[UserView]:
         """Return the caller's own account."""
-        return user_view(await users.me(call.principal))
+        view = user_view(await users.me(call.principal))
+        return Reply(view, variant=view.id)
+
+    _of_staff(api, users)
+    _of_one(api, users)
+
+
+def _of_staff(api: Routes, users: Users) -> None:
+    """Declare what staff does with accounts."""
+
+    @api.post(
+        "/api/v1/users",
+        status=201,
+        allow=ADMINS,
+        idempotent=True,
+        raises=(DuplicateEmail, Forbidden, Unavailable),
+        example={**_EXAMPLE, "email": "grace@example.com", "role": "customer"},
+    )
+    async def create(call: Call, body: CreateUser) -> UserView:
+        """Give somebody an account. An admin makes customers and admins, an operator operators too."""
+        made = await users.create(
+            call.principal, body, UserId(call.new_id()), at=call.now, by=call.cause(user_view)
+        )
+        return user_view(made)
+
+    @api.get("/api/v1/users", allow=ADMINS)
+    async def list_users(call: Call, query: UserQuery) -> Page[UserView]:
+        """List the store's users, newest first."""
+        caller = call.principal
+        wanted = UserFilter(
+            operators=caller.role is Role.OPERATOR,
+            search=query.search,
+            active=query.active,
+            role=query.role,
+        )
+        return await newest_first(
+            query,
+            lambda part: users.search(caller, wanted, part),
+            lambda: users.count(caller, wanted),
+            user_view,
+        )
+
+
+def _of_one(api: Routes, users: Users) -> None:
+    """Declare what staff does with one account, and everybody with their own."""
 
     @api.get("/api/v1/users/{user_id}", allow=SIGNED_IN, raises=(NotFound,))
     async def user(call: Call, user_id: str) -> UserView:
         """Return a user: oneself, or any of the store to its staff."""
-        if not is_id(user_id):
-            raise NotFound("There is no such user.")
-        return user_view(await users.user(call.principal, UserId(user_id)))
+        return user_view(await users.user(call.principal, _named(user_id)))
+
+    @api.put(
+        "/api/v1/users/{user_id}",
+        allow=SIGNED_IN,
+        versioned=True,
+        raises=(NotFound, Forbidden, DuplicateEmail, LastAdmin, VersionMismatch),
+        example={"first_name": "Augusta", "last_name": "King"},
+    )
+    async def change(call: Call, user_id: str, body: ChangeUser) -> UserView:
+        """Change a user: oneself but for role and standing, or any of the store by its staff."""
+        changed = await users.change(
+            call.principal,
+            _named(user_id),
+            body,
+            expected=call.expected,
+            at=call.now,
+            by=call.cause(user_view),
+        )
+        return user_view(changed)
+
+    @api.delete(
+        "/api/v1/users/{user_id}",
+        allow=SIGNED_IN,
+        versioned=True,
+        raises=(NotFound, Forbidden, LastAdmin, VersionMismatch),
+    )
+    async def delete(call: Call, user_id: str) -> None:
+        """Delete a user: oneself, or any of the store by its staff. Tokens end, the email is free at once."""
+        await users.delete(
+            call.principal, _named(user_id), expected=call.expected, at=call.now, by=call.part()
+        )
+
+
+def _named(user_id: str) -> UserId:
+    """Return a user's id. Raises NotFound for what cannot be one."""
+    if not is_id(user_id):
+        raise NotFound("There is no such user.")
+    return UserId(user_id)

@@ -23,6 +23,7 @@ class CachedDirectory:
         self._tenants = tenants
         self._clock = clock
         self._remembered: dict[TenantId, tuple[Store, datetime]] = {}
+        self._changes = 0
 
     async def find(self, tenant: TenantId) -> Store | None:
         """Return the store as it was at most a second ago, or None."""
@@ -30,11 +31,20 @@ class CachedDirectory:
         known = self._remembered.get(tenant)
         if known is not None and now < known[1]:
             return known[0]
+        changes = self._changes
         found = await self._tenants.find(tenant)
         self._remembered.pop(tenant, None)
         if found is None:
             return None
+        if changes != self._changes:
+            # It may have been read before the change and be told after it.
+            return found.store
         if len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
         self._remembered[tenant] = found.store, now + FRESH
         return found.store
+
+    def forget(self, tenant: TenantId) -> None:
+        """Read the store afresh from now on: it has changed."""
+        self._changes += 1
+        self._remembered.pop(tenant, None)

@@ -1,14 +1,20 @@
 """Stores in a relational database."""
 
+from collections.abc import Callable
+
 from mercato.adapters.sql.database import Row, Tx, Value
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.events import Events
 from mercato.kernel.cause import Cause
 from mercato.kernel.clock import from_micros, to_micros
-from mercato.kernel.errors import FieldError
+from mercato.kernel.errors import Conflict, FieldError, NotFound
+from mercato.kernel.paging import Window
 from mercato.kernel.tenancy import StoreStatus, TenantId, Tier
 from mercato.users.domain import Account, RefreshToken, StoreTaken, Tenant
-from mercato.users.stores.sql_users import insert_session, insert_user
+from mercato.users.ports import DecideTenant, TenantFilter
+from mercato.users.stores.sql_cuts import SqlCuts
+from mercato.users.stores.sql_sessions import insert_session
+from mercato.users.stores.sql_users import insert_user
 
 _TENANT = "tenant_id, name, currency, tier, status, created_at, updated_at, version"
 
@@ -16,9 +22,15 @@ _TENANT = "tenant_id, name, currency, tier, status, created_at, updated_at, vers
 class SqlTenants:
     """See users.ports.TenantStore."""
 
-    def __init__(self, steps: Steps) -> None:
+    def __init__(self, steps: Steps, cuts: SqlCuts) -> None:
         self._steps = steps
         self._db = steps.db
+        self._cuts = cuts
+        self._changed: Callable[[TenantId], None] = _nobody
+
+    def on_change(self, changed: Callable[[TenantId], None]) -> None:
+        """Call `changed` once a store's change is durable."""
+        self._changed = changed
 
     async def find(self, tenant: TenantId) -> Tenant | None:
         """Return one store, read fresh."""
@@ -32,6 +44,24 @@ class SqlTenants:
         )
         return [_tenant(row) for row in rows]
 
+    async def search(self, wanted: TenantFilter, window: Window) -> list[Tenant]:
+        """Return a window of the stores, by id."""
+        where, params = _where(wanted)
+        if window.after is not None:
+            where += " AND tenant_id > ?"
+            params.append(window.after)
+        rows = await self._db.search(
+            f"SELECT {_TENANT} FROM tenants WHERE {where} ORDER BY tenant_id LIMIT ? OFFSET ?",
+            (*params, window.fetch, window.offset),
+        )
+        return [_tenant(row) for row in rows]
+
+    async def count(self, wanted: TenantFilter) -> int:
+        """Return how many stores there are."""
+        where, params = _where(wanted)
+        rows = await self._db.search(f"SELECT count(*) FROM tenants WHERE {where}", params)
+        return int(rows[0][0])
+
     async def add(self, tenant: Tenant, events: Events, *, by: Cause) -> Tenant:
         """Store a new store with its events. Raises StoreTaken."""
 
@@ -41,8 +71,31 @@ class SqlTenants:
 
         return await self._steps.run(by, work)
 
+    async def change(self, tenant: TenantId, decide: DecideTenant, *, by: Cause) -> Tenant:
+        """Load a store, decide, and store it with the events, in one step. Raises NotFound."""
+
+        async def work(tx: Tx) -> tuple[Tenant, Events]:
+            row = await tx.fetch_one(f"SELECT {_TENANT} FROM tenants WHERE tenant_id = ?", (tenant,))
+            if row is None:
+                raise NotFound("There is no such store.")
+            found = _tenant(row)
+            changed, events = decide(found)
+            if changed is not found:
+                await _update_tenant(tx, changed, expected=found.version)
+                tx.after_commit(lambda: self._changed(tenant))
+            return changed, events
+
+        return await self._steps.run(by, work)
+
     async def onboard(
-        self, tenant: Tenant, admin: Account, session: RefreshToken, events: Events, *, by: Cause
+        self,
+        tenant: Tenant,
+        admin: Account,
+        session: RefreshToken,
+        events: Events,
+        *,
+        first_token: str,
+        by: Cause,
     ) -> Tenant:
         """Store a new store, its first admin and their session, in one step. Raises StoreTaken."""
 
@@ -50,6 +103,7 @@ class SqlTenants:
             await _insert_tenant(tx, tenant)
             await insert_user(tx, admin)
             await insert_session(tx, session)
+            await self._cuts.begin(tx, tenant.id, first_token, at=tenant.created_at)
             return tenant, events
 
         return await self._steps.run(by, work)
@@ -72,6 +126,39 @@ async def _insert_tenant(tx: Tx, tenant: Tenant) -> None:
     )
     if not added:
         raise StoreTaken("There is a store with this id.", [FieldError("id", "is taken")])
+
+
+async def _update_tenant(tx: Tx, tenant: Tenant, *, expected: int) -> None:
+    updated = await tx.execute(
+        "UPDATE tenants SET name = ?, tier = ?, status = ?, updated_at = ?, version = ?"
+        " WHERE tenant_id = ? AND version = ?",
+        (
+            tenant.name,
+            tenant.tier.value,
+            tenant.status.value,
+            to_micros(tenant.updated_at),
+            tenant.version,
+            tenant.id,
+            expected,
+        ),
+    )
+    if not updated:
+        raise Conflict("The store was changed by somebody else.")
+
+
+def _where(wanted: TenantFilter) -> tuple[str, list[Value]]:
+    where, params = "1 = 1", list[Value]()
+    if wanted.status is not None:
+        where += " AND status = ?"
+        params.append(wanted.status.value)
+    if wanted.tier is not None:
+        where += " AND tier = ?"
+        params.append(wanted.tier.value)
+    return where, params
+
+
+def _nobody(_: TenantId) -> None:
+    """Nobody listens."""
 
 
 def _tenant(row: Row) -> Tenant:

@@ -9,8 +9,10 @@ import re
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import TypeVar
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
 from mercato.contracts.events import Events
 from mercato.contracts.products import (
@@ -19,6 +21,9 @@ from mercato.contracts.products import (
     PriceChanged,
     PricedLine,
     ProductCreated,
+    ProductDeleted,
+    ProductEvent,
+    ProductUpdated,
     StockReleased,
     StockReserved,
     StockTaken,
@@ -34,6 +39,8 @@ SKU_PATTERN = r"^[A-Za-z0-9._-]{1,64}\Z"
 SKU_WORDS = "1 to 64 letters, digits, dots, dashes or underscores, and no id"
 _sku = re.compile(SKU_PATTERN).fullmatch
 
+ProductEventT = TypeVar("ProductEventT", bound=ProductEvent)
+
 
 class DuplicateSku(Conflict):
     """Another product of the store has this SKU."""
@@ -43,6 +50,10 @@ class DuplicateSku(Conflict):
 
 class StockIsReserved(Conflict):
     """There cannot be less on hand than is reserved for orders."""
+
+
+class NotSoMany(Conflict):
+    """An adjustment would leave less than nothing available, or more on hand than can be counted."""
 
 
 class ReservationOver(Conflict):
@@ -77,11 +88,22 @@ class NewProduct(msgspec.Struct, frozen=True):
     stock: int = 0
 
 
+class ProductChange(msgspec.Struct, frozen=True):
+    """What is to be different of a product; what is unset stays. `price` is in major units."""
+
+    sku: str | UnsetType = UNSET
+    name: str | UnsetType = UNSET
+    price: Decimal | UnsetType = UNSET
+    description: str | UnsetType | None = UNSET
+    category: str | UnsetType | None = UNSET
+
+
 class MovementKind(enum.StrEnum):
     """Why stock changed."""
 
     OPENING = "opening"
     COUNT = "count"
+    ADJUST = "adjust"
     RESERVE = "reserve"
     TAKE = "take"
     RELEASE = "release"
@@ -107,6 +129,7 @@ class Inventory(msgspec.Struct, frozen=True):
     reserved: int
     warehouse_location: str | None
     updated_at: datetime
+    version: int
 
     @property
     def available(self) -> int:
@@ -118,23 +141,13 @@ def create_product(
     draft: NewProduct, *, product_id: ProductId, tenant: TenantId, currency: str, at: datetime
 ) -> tuple[Product, tuple[Movement, ...], Events]:
     """Return the product and its opening stock. Raises ValidationFailed naming every bad field."""
-    problems: list[FieldError] = []
-    price = 0
-    # An order line names a product by id or SKU, so the two must be told apart.
-    if not _sku(draft.sku) or is_id(draft.sku.lower()):
-        problems.append(FieldError("sku", f"must be {SKU_WORDS}"))
-    try:
-        price = to_minor(draft.price, currency, field="price")
-    except ValidationFailed as refused:
-        problems.extend(refused.details)
-    if problems:
-        raise ValidationFailed.of(*problems)
+    price = _check(draft.sku, draft.price, currency)
     product = Product(
         id=product_id,
         tenant_id=tenant,
         sku=draft.sku,
         name=draft.name,
-        description=draft.description,
+        description=draft.description or None,
         price=price,
         currency=currency,
         category=draft.category,
@@ -144,16 +157,59 @@ def create_product(
         version=1,
     )
     opening = (Movement(product_id, MovementKind.OPENING, on_hand=draft.stock),) if draft.stock else ()
-    created = ProductCreated(
-        tenant_id=tenant,
-        product_id=product_id,
+    return product, opening, (_event(ProductCreated, product),)
+
+
+def update_product(product: Product, change: ProductChange, *, at: datetime) -> tuple[Product, Events]:
+    """Change a product; what is as it was is no change. Raises ValidationFailed naming every field."""
+    price = to_decimal(product.price, product.currency) if change.price is UNSET else change.price
+    sku = product.sku if change.sku is UNSET else change.sku
+    wanted = msgspec.structs.replace(
+        product,
+        sku=sku,
+        name=product.name if change.name is UNSET else change.name,
+        price=_check(sku, price, product.currency),
+        description=product.description if change.description is UNSET else change.description or None,
+        category=product.category if change.category is UNSET else change.category,
+    )
+    if wanted == product:
+        return product, ()
+    updated = msgspec.structs.replace(wanted, updated_at=at, version=product.version + 1)
+    return updated, (_event(ProductUpdated, updated),)
+
+
+def delete_product(product: Product, *, at: datetime) -> tuple[Product, Events]:
+    """Take a product out of the catalogue. What is on hand of it stays on the books."""
+    deleted = msgspec.structs.replace(product, updated_at=at, version=product.version + 1)
+    return deleted, (_event(ProductDeleted, deleted),)
+
+
+def _check(sku: str, price: Decimal, currency: str) -> int:
+    """Return the price in minor units. Raises ValidationFailed naming every bad field."""
+    problems: list[FieldError] = []
+    minor = 0
+    # An order line names a product by id or SKU, so the two must be told apart.
+    if not _sku(sku) or is_id(sku.lower()):
+        problems.append(FieldError("sku", f"must be {SKU_WORDS}"))
+    try:
+        minor = to_minor(price, currency, field="price")
+    except ValidationFailed as refused:
+        problems.extend(refused.details)
+    if problems:
+        raise ValidationFailed.of(*problems)
+    return minor
+
+
+def _event(kind: type[ProductEventT], product: Product) -> ProductEventT:
+    return kind(
+        tenant_id=product.tenant_id,
+        product_id=product.id,
         sku=product.sku,
         name=product.name,
-        price=price,
-        currency=currency,
+        price=product.price,
+        currency=product.currency,
         category=product.category,
     )
-    return product, opening, (created,)
 
 
 def count(
@@ -172,13 +228,40 @@ def count(
         on_hand=on_hand,
         warehouse_location=inventory.warehouse_location if location is None else location,
         updated_at=at,
+        version=inventory.version + 1,
     )
     change = on_hand - inventory.on_hand
     movements = (Movement(inventory.product_id, MovementKind.COUNT, on_hand=change),) if change else ()
-    updated = InventoryUpdated(
-        tenant_id=tenant, product_id=inventory.product_id, on_hand=on_hand, reserved=inventory.reserved
+    return counted, movements, (_counted(counted, tenant),)
+
+
+def adjust(
+    inventory: Inventory, delta: int, reason: str, *, tenant: TenantId, at: datetime
+) -> tuple[Inventory, tuple[Movement, ...], Events]:
+    """Change what is on hand by `delta`, which is not 0.
+
+    Raises NotSoMany if less than nothing would be available, or more on hand than MAX_QUANTITY.
+    """
+    if not delta:
+        raise ValidationFailed.field("delta", "must not be 0")
+    if inventory.available + delta < 0:
+        raise NotSoMany(f"Only {inventory.available} are available; no more can be taken away.")
+    if inventory.on_hand + delta > MAX_QUANTITY:
+        raise NotSoMany(f"{inventory.on_hand} are on hand; there cannot be more than {MAX_QUANTITY}.")
+    adjusted = msgspec.structs.replace(
+        inventory, on_hand=inventory.on_hand + delta, updated_at=at, version=inventory.version + 1
     )
-    return counted, movements, (updated,)
+    movement = Movement(inventory.product_id, MovementKind.ADJUST, on_hand=delta, reason=reason)
+    return adjusted, (movement,), (_counted(adjusted, tenant),)
+
+
+def _counted(inventory: Inventory, tenant: TenantId) -> InventoryUpdated:
+    return InventoryUpdated(
+        tenant_id=tenant,
+        product_id=inventory.product_id,
+        on_hand=inventory.on_hand,
+        reserved=inventory.reserved,
+    )
 
 
 class HoldState(enum.StrEnum):

@@ -1,0 +1,156 @@
+"""What is counted over a while, by key: failed attempts to sign in, and emails sent. In this process."""
+
+import asyncio
+import math
+from collections import deque
+from collections.abc import AsyncIterator, Hashable
+from contextlib import asynccontextmanager
+from datetime import datetime, timedelta
+
+from mercato.kernel.tenancy import TenantId
+from mercato.web.limits import RateLimited, site
+
+MAX_KEYS = 50_000
+"""How many keys are told apart; of more, those counted longest ago are forgotten."""
+MAX_WAITING = 100
+"""How many attempts of one key wait for those under way."""
+
+
+class _Tally:
+    """What has been counted of one key, and who is under way."""
+
+    __slots__ = ("at", "pending", "waiting")
+
+    def __init__(self) -> None:
+        self.at: deque[datetime] = deque()
+        self.pending = 0
+        self.waiting: set[asyncio.Future[None]] = set()
+
+    def full_for(self, limit: int, since: datetime) -> float:
+        """Return for how many seconds nothing more is allowed; 0 if something is."""
+        while self.at and self.at[0] <= since:
+            self.at.popleft()
+        return (self.at[0] - since).total_seconds() if len(self.at) >= limit else 0.0
+
+
+class _Window:
+    """At most `limit` of each key within a span that slides."""
+
+    def __init__(self, limit: int, span: timedelta) -> None:
+        self._limit = limit
+        self._span = span
+        self._tallies: dict[Hashable, _Tally] = {}
+
+    def __len__(self) -> int:
+        return len(self._tallies)
+
+    def take(self, key: Hashable, *, at: datetime) -> int:
+        """Count one, if it is allowed: return 0, or in how many seconds one will be."""
+        tally = self._tally(key)
+        wait = tally.full_for(self._limit, at - self._span)
+        if not wait:
+            tally.at.append(at)
+        return math.ceil(wait)
+
+    def forget(self, key: Hashable) -> None:
+        """Begin to count anew."""
+        if key in self._tallies:
+            self._tallies[key].at.clear()
+
+    async def enter(self, key: Hashable, *, at: datetime) -> _Tally:
+        """Let one attempt begin, which counts until it has ended. Raises RateLimited.
+
+        One that only those under way stand in the way of waits for them: they may yet succeed.
+        """
+        tally = self._tally(key)
+        while True:
+            wait = tally.full_for(self._limit, at - self._span)
+            if wait or len(tally.waiting) >= MAX_WAITING:
+                raise RateLimited(
+                    "Too many attempts to sign in have failed.", retry_after=max(math.ceil(wait), 1)
+                )
+            if len(tally.at) + tally.pending < self._limit:
+                tally.pending += 1
+                return tally
+            turn = asyncio.get_running_loop().create_future()
+            tally.waiting.add(turn)
+            try:
+                await turn
+            finally:
+                tally.waiting.discard(turn)
+
+    def leave(self, key: Hashable, tally: _Tally, *, failed_at: datetime | None) -> None:
+        """End an attempt; `failed_at` counts it."""
+        tally.pending -= 1
+        if failed_at is not None:
+            tally.at.append(failed_at)
+        for turn in tally.waiting:
+            if not turn.done():
+                turn.set_result(None)
+        if not (tally.at or tally.pending or tally.waiting) and self._tallies.get(key) is tally:
+            del self._tallies[key]
+
+    def _tally(self, key: Hashable) -> _Tally:
+        tally = self._tallies.pop(key, None)
+        if tally is None:
+            tally = _Tally()
+            if len(self._tallies) >= MAX_KEYS:
+                del self._tallies[next(iter(self._tallies))]
+        self._tallies[key] = tally
+        return tally
+
+
+class LinkLimit(_Window):
+    """See users.ports.LinkLimit."""
+
+    def __init__(self, limit: int = 5, span: timedelta = timedelta(hours=1)) -> None:
+        super().__init__(limit, span)
+
+
+class _Attempt:
+    """See users.ports.Attempt."""
+
+    outcome: bool | None = None
+
+    def succeeded(self) -> None:
+        """Forget what failed before: the password is right."""
+        self.outcome = True
+
+    def failed(self) -> None:
+        """Count it: the password is wrong."""
+        self.outcome = False
+
+
+class MemoryAttempts:
+    """See users.ports.Attempts. Counts by account and by client address."""
+
+    def __init__(
+        self, *, of_account: int = 10, of_address: int = 100, span: timedelta = timedelta(minutes=15)
+    ) -> None:
+        self._accounts = _Window(of_account, span)
+        self._addresses = _Window(of_address, span)
+
+    @asynccontextmanager
+    async def attempt(
+        self, tenant: TenantId, account: str, address: str, *, at: datetime
+    ) -> AsyncIterator[_Attempt]:
+        """Begin an attempt. Raises RateLimited."""
+        key, client = (tenant, account), site(address)
+        attempt = _Attempt()
+        of_account = await self._accounts.enter(key, at=at)
+        try:
+            of_address = await self._addresses.enter(client, at=at)
+            try:
+                yield attempt
+            finally:
+                failed_at = at if attempt.outcome is False else None
+                self._addresses.leave(client, of_address, failed_at=failed_at)
+        finally:
+            if attempt.outcome:
+                self._accounts.forget(key)
+            failed_at = at if attempt.outcome is False else None
+            self._accounts.leave(key, of_account, failed_at=failed_at)
+
+    def forgive(self, tenant: TenantId, account: str) -> None:
+        """Forget an account's failures."""
+        self._accounts.forget((tenant, account))

@@ -1,0 +1,74 @@
+"""`mercato export`: a store's data as lines of JSON, in a file that is there whole or not at all."""
+
+import os
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+from mercato.cli.common import print_json, with_platform
+from mercato.kernel.tenancy import TenantId
+
+if TYPE_CHECKING:
+    from mercato.runtime.embedded import Embedded
+
+Told = Callable[[str, int, int], None]
+
+
+def run(tenant: str, *, out: str | None, data: str | None, json: bool) -> None:
+    """Write a store's data to a file, and say what was written."""
+    from mercato.runtime.export import export  # noqa: PLC0415  commands import what they need
+
+    path = Path(out if out is not None else f"{tenant}.ndjson")
+
+    async def work(platform: "Embedded") -> dict[str, int]:
+        with _whole(path) as file, _progress() as told:
+            return await export(platform, TenantId(tenant), file.write, told)
+
+    counted = with_platform(data, work)
+    if json:
+        print_json({"file": str(path), "tenant_id": tenant, "objects": counted})
+        return
+    words = ", ".join(f"{count} {kind}" for kind, count in counted.items())
+    print(f"{path}: {sum(counted.values())} lines ({words}).")
+
+
+@contextmanager
+def _whole(path: Path) -> Iterator[IO[bytes]]:
+    """Write a file beside `path` and put it in its place once it is whole and on disk."""
+    # Only its owner may read it: it holds what a store knows of people.
+    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "wb") as file:  # noqa: PTH123  it is open already
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        Path(draft).replace(path)
+    finally:
+        Path(draft).unlink(missing_ok=True)
+
+
+@contextmanager
+def _progress() -> Iterator[Told]:
+    """Show how far it is, on a terminal."""
+    if not sys.stderr.isatty():
+        yield _silent
+        return
+    from rich.console import Console  # noqa: PLC0415  slow to import
+    from rich.progress import Progress, TaskID  # noqa: PLC0415
+
+    with Progress(console=Console(stderr=True)) as bar:
+        tasks: dict[str, TaskID] = {}
+
+        def told(kind: str, done: int, total: int) -> None:
+            if kind not in tasks:
+                tasks[kind] = bar.add_task(kind)
+            bar.update(tasks[kind], completed=done, total=total)
+
+        yield told
+
+
+def _silent(_kind: str, _done: int, _total: int) -> None:
+    """Nobody watches."""

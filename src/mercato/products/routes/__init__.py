@@ -1,0 +1,34 @@
+"""The HTTP endpoints of products."""
+
+from mercato.adapters.cache.lists import ListCache
+from mercato.adapters.cache.port import Cache
+from mercato.products.ports import CatalogueStore, ProductLists
+from mercato.products.routes.inventory import inventory
+from mercato.products.routes.lists import lists
+from mercato.products.routes.products import products
+from mercato.products.routes.transfer import transfer
+from mercato.products.service.catalogue import Catalogue, Currencies
+from mercato.products.service.imports import Imports
+from mercato.web.endpoint import Routes
+from mercato.web.idempotency import Claims
+
+
+def routes(  # noqa: PLR0913  each is one collaborator
+    catalogue: Catalogue,
+    store: CatalogueStore,
+    listed: ProductLists,
+    imports: Imports,
+    currencies: Currencies,
+    *,
+    cache: Cache,
+    list_cache: ListCache,
+    claims: Claims,
+    max_import: int,
+) -> Routes:
+    """Declare the endpoints. `max_import` is the bytes that an import's file may have."""
+    declared = Routes("products", prefix="/api/v1/products", claims=claims)
+    lists(declared, listed, currencies, list_cache)
+    products(declared, catalogue, store, cache)
+    inventory(declared, catalogue, store)
+    transfer(declared, imports, listed, max_import=max_import)
+    return declared

@@ -1,0 +1,67 @@
+"""Cuts of tokens in a relational database, so that a restart revives no token."""
+
+from datetime import datetime
+
+from mercato.adapters.identity.revocations import Revocations, of_store
+from mercato.adapters.sql.database import Database, Tx
+from mercato.kernel.clock import from_micros, to_micros
+from mercato.kernel.ids import id_in
+from mercato.kernel.tenancy import TenantId
+
+_WHOLE_STORE = "store"
+"""A subject that is nobody's id."""
+_COMMIT_S = 1
+"""A step is durable within that time, but in the worst of cases."""
+
+
+class SqlCuts:
+    """Cuts the tokens of users, machines and whole stores within the step that is the reason."""
+
+    def __init__(self, db: Database, revocations: Revocations) -> None:
+        self._db = db
+        self._revocations = revocations
+
+    async def cut(self, tx: Tx, tenant: TenantId, subject: str, *, at: datetime) -> None:
+        """Refuse, once the step is durable, every token that `subject` has been given until then."""
+        await tx.execute(
+            "INSERT INTO token_cuts (tenant_id, subject, cut, until) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT (tenant_id, subject) DO UPDATE SET cut = excluded.cut, until = excluded.until"
+            " WHERE excluded.cut > token_cuts.cut",
+            # A token may still be made while the step commits.
+            (tenant, subject, id_in(_COMMIT_S), to_micros(at + self._revocations.kept)),
+        )
+        tx.after_commit(lambda: self._revocations.cut(subject))
+
+    async def begin(self, tx: Tx, tenant: TenantId, first: str, *, at: datetime) -> None:
+        """Refuse, once the step is durable, every token of the store whose id sorts before `first`.
+
+        A store of the same id may have been purged a moment ago, and its tokens are not this one's.
+        """
+        until = at + self._revocations.kept
+        await tx.execute(
+            "INSERT INTO token_cuts (tenant_id, subject, cut, until) VALUES (?, ?, ?, ?)",
+            (tenant, _WHOLE_STORE, first, to_micros(until)),
+        )
+        tx.after_commit(lambda: self._revocations.restore(of_store(tenant), first, until))
+
+    async def load(self, *, at: datetime) -> None:
+        """Take up the cuts from before a restart."""
+        rows = await self._db.search(
+            "SELECT tenant_id, subject, cut, until FROM token_cuts WHERE until > ? ORDER BY until",
+            (to_micros(at),),
+        )
+        for tenant, subject, cut, until in rows:
+            cut_of = of_store(tenant) if subject == _WHOLE_STORE else subject
+            self._revocations.restore(cut_of, cut, from_micros(until))
+
+    async def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete up to `limit` cuts that no longer matter; return how many."""
+
+        async def step(tx: Tx) -> int:
+            return await tx.execute(
+                "DELETE FROM token_cuts WHERE (tenant_id, subject) IN"
+                " (SELECT tenant_id, subject FROM token_cuts WHERE until <= ? ORDER BY until LIMIT ?)",
+                (to_micros(before), limit),
+            )
+
+        return await self._db.transact(step)

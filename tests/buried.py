@@ -1,0 +1,67 @@
+"""Dead letters that were never alive: written straight into an inbox."""
+
+import asyncio
+from datetime import UTC, datetime
+from pathlib import Path
+
+import msgspec
+
+from mercato.contracts.events import Event, ordering_key
+from mercato.contracts.products import ProductCreated
+from mercato.kernel.ids import ProductId, uuid7
+from mercato.kernel.tenancy import DEFAULT_TENANT
+from mercato.messaging.inbox import Parked, ParkedState
+from mercato.runtime.embedded import Embedded
+from mercato.runtime.settings import Settings
+
+REASON = "LookupError: the shelf is bare"
+
+
+async def bury(data: Path, sku: str = "MUG") -> str:
+    """Leave a product's event behind that orders has given up; return its id."""
+    product = ProductCreated(
+        tenant_id=DEFAULT_TENANT,
+        product_id=ProductId(uuid7()),
+        sku=sku,
+        name=sku.title(),
+        price=500,
+        currency="USD",
+    )
+    now = datetime.now(UTC)
+    event = Event(
+        id=uuid7(),
+        source="/mercato/products",
+        type=product.type,
+        subject=product.subject,
+        time=now,
+        tenantid=DEFAULT_TENANT,
+        partitionkey=ordering_key(product),
+        sequence=f"{1:020}",
+        data=msgspec.Raw(msgspec.json.encode(product)),
+    )
+    letter = Parked(
+        event_id=event.id,
+        tenant_id=DEFAULT_TENANT,
+        type=event.type,
+        key=event.partitionkey,
+        sequence=1,
+        body=msgspec.json.encode(event),
+        state=ParkedState.DEAD,
+        attempts=8,
+        reason=REASON,
+        next_try_at=now,
+        first_seen_at=now,
+    )
+    platform = Embedded(Settings(data=str(data)))
+    try:
+        await platform.process.inbox_stores["orders"].bury(
+            msgspec.structs.replace(letter, state=ParkedState.FAILED)
+        )
+    finally:
+        await platform.process.close()
+    return event.id
+
+
+def dead_letter(folder: Path) -> str:
+    """Leave one behind in the data folder of `folder`; return its id."""
+    return asyncio.run(bury(folder / "mercato-data"))

@@ -1,0 +1,1 @@
+"""Makes the typed Python client from the OpenAPI document: `make client`."""
