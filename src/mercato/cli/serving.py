@@ -3,12 +3,11 @@
 import os
 import sys
 import threading
-from pathlib import Path
 
 from mercato import __version__
 from mercato.cli.common import settings
-from mercato.runtime.server import reachable, run
-from mercato.runtime.settings import Settings, load
+from mercato.runtime.server import run
+from mercato.runtime.settings import load
 
 PORTS = {"users": 8081, "orders": 8082, "payments": 8083, "products": 8084}
 
@@ -24,7 +23,7 @@ def serve_all(*, host: str | None, port: int | None, data: str | None, demo: boo
     chosen = settings(host=host, port=port, data=data)
 
     def ready() -> None:
-        url = _url(chosen)
+        url = chosen.own_url
         _say(f"Mercato {__version__} is up: every service at {url}")
         _say(f"  API        {url}/api/v1   (to read and try: {url}/docs)")
         _say(f"  health     {url}/health   (metrics: {url}/metrics)")
@@ -44,9 +43,8 @@ def serve_one(service: str, *, host: str | None, port: int | None, data: str | N
     chosen = load(os.environ, {"port": PORTS[service], **_APART}, host=host, port=port, data=data)
 
     def ready() -> None:
-        _say(
-            f"Mercato {__version__}: {service} alone at {_url(chosen)}, data in {Path(chosen.data).resolve()}"
-        )
+        folder = chosen.folder.resolve()
+        _say(f"Mercato {__version__}: {service} alone at {chosen.own_url}, data in {folder}")
 
     run(chosen, [service], lambda: alone(service, chosen), ready)
 
@@ -59,11 +57,6 @@ def _demo(url: str) -> None:
         run_demo(url)
     except Refused as error:
         print(f"mercato: {error}", file=sys.stderr)
-
-
-def _url(chosen: Settings) -> str:
-    host = reachable(chosen.host)
-    return f"http://[{host}]:{chosen.port}" if ":" in host else f"http://{host}:{chosen.port}"
 
 
 def _say(line: str) -> None:

@@ -30,7 +30,7 @@ def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
             default_tier=Tier(settings.default_tier),
             token_ttl_s=int(settings.token_ttl),
             refresh_ttl_days=settings.refresh_ttl,
-            link_url=settings.link_url,
+            link_url=settings.link_url or f"{settings.own_url}/account/{{action}}?token={{token}}",
         ),
     )
 
@@ -76,21 +76,12 @@ def build_payments(settings: Settings, clock: Clock, desk: OrderDesk) -> payment
             provider_timeout_s=settings.provider_timeout,
             provider=settings.payment_provider,
             sandbox_webhooks=None if settings.sandbox_webhooks == "off" else settings.sandbox_webhooks,
-            own_url="" if settings.sandbox_webhooks == "off" else _own_url(settings),
+            own_url="" if settings.sandbox_webhooks == "off" else settings.own_url,
             stripe_key=settings.stripe_key,
             stripe_webhook_secret=settings.stripe_webhook_secret,
             stripe_url=settings.stripe_url,
         ),
     )
-
-
-def _own_url(settings: Settings) -> str:
-    """Return where this machine reaches the process itself."""
-    # Only what is served has an address, and commands need no server.
-    from mercato.runtime.server import reachable  # noqa: PLC0415
-
-    host = reachable(settings.host)
-    return f"http://[{host}]:{settings.port}" if ":" in host else f"http://{host}:{settings.port}"
 
 
 class Embedded:

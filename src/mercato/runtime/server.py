@@ -18,7 +18,7 @@ from mercato.runtime import logs
 from mercato.runtime.app import application
 from mercato.runtime.folder import FolderLock
 from mercato.runtime.process import Process
-from mercato.runtime.settings import Settings
+from mercato.runtime.settings import Settings, reachable
 from mercato.web.access_log import Write
 from mercato.web.health import Health, Phase
 from mercato.web.rsgi import RsgiApp
@@ -65,11 +65,6 @@ def check_port(host: str, port: int) -> None:
         except OSError as error:
             reason = "is in use" if error.errno == errno.EADDRINUSE else f"cannot be used: {error.strerror}"
             raise PortInUse(f"The address {host}:{port} {reason}; choose another with --port.") from None
-
-
-def reachable(host: str) -> str:
-    """Return an address at which this machine reaches a server that listens on `host`."""
-    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
 
 
 async def _serve(

@@ -99,6 +99,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """The data folder."""
         return Path(self.data)
 
+    @property
+    def own_url(self) -> str:
+        """Where this machine reaches the process."""
+        host = reachable(self.host)
+        return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
     def allowance(self, tier: Tier) -> Allowance:
         """Return what a tier allows."""
         given: dict[Tier, str] = {
@@ -117,6 +123,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             address=Allowance(self.address_rate, self.address_burst),
             quotas=quotas,
         )
+
+
+def reachable(host: str) -> str:
+    """Return an address at which this machine reaches a server that listens on `host`."""
+    return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104  compared, not bound
 
 
 class Described(msgspec.Struct, frozen=True):

@@ -17,6 +17,11 @@ function make(tag, attributes, ...children) {
   return element;
 }
 
+// Words between backticks are code, as in the description's own format.
+function prose(text) {
+  return (text || "").split("`").map((each, index) => index % 2 ? make("code", {}, each) : each);
+}
+
 function resolved(part) {
   let found = part;
   while (found && found.$ref) {
@@ -241,7 +246,7 @@ function operationOf(method, path, operation) {
   details.addEventListener("toggle", () => {
     if (!details.open || details.childElementCount > 1) return;
     const parts = [
-      operation.description ? make("p", { class: "about" }, operation.description) : null,
+      operation.description ? make("p", { class: "about" }, prose(operation.description)) : null,
       make("p", { class: "soft" }, "Operation ", make("code", {}, operation.operationId)),
       securityOf(operation), parametersOf(operation),
       operation.requestBody ? [make("h3", {}, operation.requestBody.required ? "Body" : "Body (optional)"), contentOf(operation.requestBody.content)] : null,
@@ -262,13 +267,13 @@ function show() {
   for (const tag of spec.tags) {
     const own = operations.filter(({ operation }) => operation.tags.includes(tag.name));
     const heading = tag.name.replace(/_/g, " ");
-    sections.push(make("section", {}, make("h2", { id: `tag-${tag.name}` }, heading), make("p", { class: "soft" }, tag.description || ""),
+    sections.push(make("section", {}, make("h2", { id: `tag-${tag.name}` }, heading), make("p", { class: "soft" }, prose(tag.description)),
       own.map(({ path, method, operation }) => operationOf(method, path, operation))));
     places.push(make("section", {}, make("h2", {}, heading), make("ul", {}, own.map(({ method, operation }) =>
       make("li", { "data-of": operation.operationId }, make("a", { href: `#${operation.operationId}` },
         make("span", { class: `method ${method}` }, method), make("span", {}, operation.summary)))))));
   }
-  byId("main").replaceChildren(make("p", { class: "about" }, description || ""),
+  byId("main").replaceChildren(make("p", { class: "about" }, prose(description)),
     make("p", {}, make("a", { href: "/openapi.json" }, "openapi.json"), ` (OpenAPI ${spec.openapi})`),
     make("p", { id: "state", role: "status", class: "soft" }), ...sections);
   byId("nav").replaceChildren(...places);
