@@ -299,9 +299,7 @@ async def test_who_may_is_let_through(platform: Platform, endpoints: list[Endpoi
                         break
 
 
-async def test_a_scope_opens_what_it_names_and_no_more(
-    platform: Platform, endpoints: list[Endpoint]
-) -> None:
+async def test_a_scope_opens_what_it_names_and_no_more(platform: Platform, endpoints: list[Endpoint]) -> None:
     world = await make_world(platform, "rights-scopes")
     missing = dict.fromkeys(world.ids, uuid7())
     async with platform.client() as shop:

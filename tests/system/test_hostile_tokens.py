@@ -29,7 +29,10 @@ async def keep(platform: Platform, store: Store) -> Kept:
     async with platform.client(store=store.id) as shop:
         signed_in = (await shop.post(f"{USERS}/login", {"email": email, "password": PASSWORD})).data
         await shop.post(f"{USERS}/password/forgot", {"email": email})
-        reset = {"token": token_in(await link(platform, "reset-password", email)), "new_password": "changed-it"}
+        reset = {
+            "token": token_in(await link(platform, "reset-password", email)),
+            "new_password": "changed-it",
+        }
         wanted = {"name": "Robot", "scopes": ["orders:read", "users:read", "users:write"]}
         made = (await shop.post(CLIENTS, wanted, token=store.admin)).data
         login = {name: made[name] for name in ("client_id", "client_secret")}
@@ -51,7 +54,9 @@ async def uses(shop: Shopper, kept: Kept) -> dict[str, int]:
     return {name: answer.status for name, answer in answers.items()}
 
 
-async def test_nothing_of_a_purged_store_is_good_for_the_next_one_of_that_name(own_platform: Platform) -> None:
+async def test_nothing_of_a_purged_store_is_good_for_the_next_one_of_that_name(
+    own_platform: Platform,
+) -> None:
     own_platform.start()
     kept = await keep(own_platform, await open_store(own_platform, "reborn"))
     async with own_platform.client(kept.store.customer) as shop:
@@ -65,7 +70,9 @@ async def test_nothing_of_a_purged_store_is_good_for_the_next_one_of_that_name(o
     refused = {"admin": 401, "customer": 401, "machine": 401, "refresh": 401, "login": 401, "reset": 400}
     async with own_platform.client() as shop:
         assert await uses(shop, kept) == refused
-        assert [(await shop.get(f"{USERS}/me", token=each)).status for each in (again.admin, again.customer)] == [
+        assert [
+            (await shop.get(f"{USERS}/me", token=each)).status for each in (again.admin, again.customer)
+        ] == [
             200,
             200,
         ]
@@ -169,7 +176,12 @@ async def test_of_many_who_want_ones_email_at_once_nobody_gets_the_account(platf
     named = {"X-Tenant-Id": store.id}
     async with platform.client() as shop:
         accounts = [
-            {"email": f"u{n}@races.example", "password": f"password-{n}", "first_name": "U", "last_name": str(n)}
+            {
+                "email": f"u{n}@races.example",
+                "password": f"password-{n}",
+                "first_name": "U",
+                "last_name": str(n),
+            }
             for n in range(8)
         ]
         people = [(await shop.post(f"{USERS}/register", each, headers=named)).data for each in accounts]
@@ -189,7 +201,9 @@ async def test_of_many_who_want_ones_email_at_once_nobody_gets_the_account(platf
         assert len(emails) == len(set(emails))
 
 
-async def test_a_machine_that_writes_users_makes_nobody_of_more_rank_than_a_customer(platform: Platform) -> None:
+async def test_a_machine_that_writes_users_makes_nobody_of_more_rank_than_a_customer(
+    platform: Platform,
+) -> None:
     store = await open_store(platform, "robot-power")
     kept = await keep(platform, store)
     claims = json.loads(_decoded(kept.machine))
@@ -210,6 +224,33 @@ async def test_a_machine_that_writes_users_makes_nobody_of_more_rank_than_a_cust
         assert (await shop.post(CLIENTS, wider)).status == 403
         more = {**kept.login, "scope": "orders:read orders:write"}
         assert (await shop.post("/api/v1/auth/token", more)).status == 400
+
+
+async def test_whoever_is_an_operator_no_more_has_no_machine_that_acts_anywhere(platform: Platform) -> None:
+    operator = await operator_of(platform, "robot-keys")
+    pair = {"email": "second@robot-keys.example", "password": PASSWORD}
+    account = {**pair, "first_name": "Sam", "last_name": "Second", "role": "operator"}
+    wanted = {"name": "Everywhere", "scopes": ["stores:any", "users:write"]}
+    async with platform.client() as shop:
+        second = (await shop.post(USERS, account, token=operator)).data
+        signed_in = (await shop.post(f"{USERS}/login", pair)).data["token"]
+        made = await shop.post(CLIENTS, wanted, key="robot", token=signed_in)
+        login = {name: made.data[name] for name in ("client_id", "client_secret")}
+        path = f"{CLIENTS}/{made.data['id']}"
+        demoted = await shop.call("PUT", f"{USERS}/{second['id']}", {"role": "admin"}, token=operator)
+        assert demoted.status == 200
+        admin = (await shop.post(f"{USERS}/login", pair)).data["token"]
+        # The same call again would tell a fresh secret.
+        assert (await shop.post(CLIENTS, wanted, key="robot", token=admin)).status == 403
+        assert (await shop.get(path, token=admin)).status == 404
+        for condition in ({}, {"If-Match": '"1"'}, {"If-Match": '"9"'}):
+            assert (await shop.call("DELETE", path, token=admin, headers=condition)).status == 404
+        listed = await shop.get(f"{CLIENTS}?limit=100", token=admin)
+        assert made.data["id"] not in {each["id"] for each in listed.data}
+        assert listed.json["meta"]["total_count"] == len(listed.data)
+        # The operators' machine itself works on, and they see it.
+        assert (await shop.post("/api/v1/auth/token", login)).status == 200
+        assert (await shop.call("DELETE", path, token=operator)).status == 204
 
 
 async def operator_of(platform: Platform, name: str) -> str:

@@ -89,8 +89,7 @@ def create_api_client(
         refused.append(FieldError("expires_at", "must be in the future"))
     if refused:
         raise ValidationFailed.of(*refused)
-    if ANY_STORE in new.scopes and by.role is not Role.OPERATOR:
-        raise Forbidden(f"Only an operator gives the scope {ANY_STORE}.")
+    check_given_scopes(new.scopes, by)
     return ApiClient(
         id=client,
         tenant_id=tenant,
@@ -101,6 +100,20 @@ def create_api_client(
         created_at=at,
         expires_at=new.expires_at,
     )
+
+
+def check_given_scopes(scopes: Iterable[str], by: Principal) -> None:
+    """Refuse scopes that only an operator gives. Raises Forbidden."""
+    if ANY_STORE in scopes and by.role is not Role.OPERATOR:
+        raise Forbidden(f"Only an operator gives the scope {ANY_STORE}.")
+
+
+def is_visible(client: ApiClient, caller: Principal) -> bool:
+    """Say whether a machine of the store is in the caller's scope.
+
+    One that acts in any store is the operators' own, wherever it lives: no store's admin sees it.
+    """
+    return caller.role is Role.OPERATOR or ANY_STORE not in client.scopes
 
 
 def granted(client: ApiClient, scope: str | None) -> tuple[str, ...]:

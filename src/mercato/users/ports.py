@@ -254,12 +254,12 @@ class ApiClientStore(Protocol):
         """Return one machine, read fresh."""
         ...
 
-    async def search(self, tenant: TenantId, window: Window) -> list[ApiClient]:
-        """Return a window of a store's machines, newest first."""
+    async def search(self, tenant: TenantId, window: Window, *, any_store: bool) -> list[ApiClient]:
+        """Return a window of a store's machines, newest first; with those that act in `any_store`, or not."""
         ...
 
-    async def count(self, tenant: TenantId) -> int:
-        """Return how many machines the store has."""
+    async def count(self, tenant: TenantId, *, any_store: bool) -> int:
+        """Return how many machines the store has; with those that act in `any_store`, or not."""
         ...
 
     async def add(self, client: ApiClient, *, by: Cause) -> ApiClient:
@@ -267,9 +267,15 @@ class ApiClientStore(Protocol):
         ...
 
     async def change_secret(
-        self, tenant: TenantId, client: UserId, secret_hash: bytes, *, by: Cause
+        self,
+        tenant: TenantId,
+        client: UserId,
+        secret_hash: bytes,
+        decide: Callable[[ApiClient], None],
+        *,
+        by: Cause,
     ) -> ApiClient:
-        """Replace a machine's secret; the former one is void. Raises NotFound."""
+        """Replace a machine's secret, unless `decide` raises; the former one is void. Raises NotFound."""
         ...
 
     async def delete(

@@ -4,16 +4,19 @@ RSGI is granian's own protocol. It costs the server less than ASGI does, since a
 one call and header names and values are text already.
 """
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import aclosing
 from typing import Protocol
 
 from mercato.kernel.errors import BadRequest
 from mercato.web.body import collect, pieces
-from mercato.web.http import Chunks, Request
+from mercato.web.http import Chunks, Header, Request
 from mercato.web.shell import Shell
 
 _UNREADABLE = "\ufffd"
+_DRAINED = 16 * 1024
+"""What nobody reads of a body the server reads itself, if it is no more than about this; else it hangs up."""
+_CLOSE: Header = ("connection", "close")
 
 
 class Headers(Protocol):
@@ -32,6 +35,7 @@ class Scope(Protocol):
     """A request's head, as granian gives it."""
 
     proto: str
+    http_version: str
     method: str
     path: str
     query_string: str
@@ -89,11 +93,13 @@ class RsgiApp:
             # and it must not pass for a header that was not sent.
             headers |= {name: _UNREADABLE for name in names if name not in headers}
 
+        body = _Body(transport)
+
         async def read_body(limit: int) -> bytes:
-            return await collect(headers, _whole(transport), limit)
+            return await collect(headers, body, limit)
 
         def stream_body(limit: int) -> Chunks:
-            return pieces(headers, _whole(transport), limit)
+            return pieces(headers, body, limit)
 
         response = await self._shell.handle(
             Request(
@@ -108,6 +114,9 @@ class RsgiApp:
                 header_bytes=sum(len(name) + len(value) for name, value in items),
             )
         )
+        if not body.ended and _is_long(headers) and scope.http_version.startswith("1"):
+            # Without being told so, clients would send their next request into a connection that ends.
+            response.headers.append(_CLOSE)
         if response.status in {204, 304}:
             transport.response_empty(response.status, response.headers)
             return
@@ -121,19 +130,35 @@ class RsgiApp:
         transport.response_bytes(response.status, response.headers, response.body)
 
 
-async def _whole(transport: Transport) -> AsyncIterator[bytes]:
-    """Yield a body's chunks. Raises BadRequest for a body that broke off before its end.
+class _Body:
+    """A request's body, and whether all of it has been read."""
 
-    granian raises nothing then: its last chunk is empty, as HTTP/1.1's own is, and where the
-    connection broke another empty one came before it.
-    """
-    ended = False
-    async for chunk in transport:
-        if ended:
-            raise BadRequest("The body ended early.")
-        if chunk:
-            yield chunk
-        ended = not chunk
+    __slots__ = ("_transport", "ended")
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self.ended = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        """Yield the chunks. Raises BadRequest for a body that broke off before its end.
+
+        granian raises nothing then: its last chunk is empty, as HTTP/1.1's own is, and where the
+        connection broke another empty one came before it.
+        """
+        was_empty = False
+        async for chunk in self._transport:
+            if was_empty:
+                raise BadRequest("The body ended early.")
+            if chunk:
+                yield chunk
+            was_empty = not chunk
+        self.ended = True
+
+
+def _is_long(headers: Mapping[str, str]) -> bool:
+    """Say whether the request has a body that the server does not read to its end by itself."""
+    declared = headers.get("content-length", "")
+    return "transfer-encoding" in headers or (declared.isdigit() and int(declared) > _DRAINED)
 
 
 def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -1,5 +1,6 @@
 """Importing products from a file that is read while it arrives."""
 
+import asyncio
 from collections.abc import AsyncIterator, Callable
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -196,14 +197,19 @@ class _UnderWay:
             all_or_nothing=call.all_or_nothing,
         )
         lease = None if last or call.claim is None else Lease(call.claim, now + self._lease)
-        report = await self._store.apply(
-            call.tenant,
-            batch,
-            lambda row, product, inventory: self._decide(row, product, inventory, now),
-            lease=lease,
-            by=call.whole() if last else call.part(),
-            at=now,
-        )
+        try:
+            report = await self._store.apply(
+                call.tenant,
+                batch,
+                lambda row, product, inventory: self._decide(row, product, inventory, now),
+                lease=lease,
+                by=call.whole() if last else call.part(),
+                at=now,
+            )
+        except asyncio.CancelledError:
+            # Its step is carried out all the same.
+            call.begun()
+            raise
         call.begun()
         return report
 

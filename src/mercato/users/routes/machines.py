@@ -94,14 +94,14 @@ def _logins(api: Routes, desk: Machines) -> None:
         allow=_OWNERS,
         idempotent=True,
         reissues=True,
-        raises=(NotFound, TooManyClients),
+        raises=(NotFound, Forbidden, TooManyClients),
         example={"name": "Warehouse", "scopes": ["products:read", "products:write"]},
     )
     async def create_api_client(call: Call, body: CreateApiClient) -> Reply[NewApiClientView]:
         """Make a login for a machine. A repeated call gets the same client with a fresh secret."""
         made = UserId(call.new_id())
         if call.replayed:
-            client, word = await desk.new_secret(call.tenant, made, by=call.part())
+            client, word = await desk.new_secret(call.principal, made, by=call.part())
         else:
             client, word = await desk.create(
                 call.principal, body, made, at=call.now, by=call.cause(api_client_view)
@@ -114,15 +114,15 @@ def _logins(api: Routes, desk: Machines) -> None:
         """List the store's machines, newest first."""
         return await newest_first(
             query,
-            lambda part: desk.search(call.tenant, part),
-            lambda: desk.count(call.tenant),
+            lambda part: desk.search(call.principal, part),
+            lambda: desk.count(call.principal),
             api_client_view,
         )
 
     @api.get(f"{_PATH}/{{api_client_id}}", allow=_OWNERS, raises=(NotFound,))
     async def api_client(call: Call, api_client_id: str) -> ApiClientView:
         """Return one machine's login, without its secret."""
-        return api_client_view(await desk.client(call.tenant, _named(api_client_id)))
+        return api_client_view(await desk.client(call.principal, _named(api_client_id)))
 
     @api.delete(
         f"{_PATH}/{{api_client_id}}", allow=_OWNERS, versioned=True, raises=(NotFound, VersionMismatch)
@@ -130,7 +130,7 @@ def _logins(api: Routes, desk: Machines) -> None:
     async def delete_api_client(call: Call, api_client_id: str) -> None:
         """Delete a machine's login: its tokens stop at once."""
         await desk.delete(
-            call.tenant, _named(api_client_id), expected=call.expected, at=call.now, by=call.part()
+            call.principal, _named(api_client_id), expected=call.expected, at=call.now, by=call.part()
         )
 
 

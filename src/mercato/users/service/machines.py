@@ -11,10 +11,18 @@ from mercato.kernel.cause import Cause
 from mercato.kernel.errors import NotFound, Unauthenticated
 from mercato.kernel.ids import UserId, uuid7
 from mercato.kernel.paging import Window
-from mercato.kernel.principal import Principal
-from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId
+from mercato.kernel.principal import Principal, Role
+from mercato.kernel.tenancy import DEFAULT_TENANT
 from mercato.kernel.versions import Expected
-from mercato.users.machines import ApiClient, NewApiClient, create_api_client, granted, read_client_id
+from mercato.users.machines import (
+    ApiClient,
+    NewApiClient,
+    check_given_scopes,
+    create_api_client,
+    granted,
+    is_visible,
+    read_client_id,
+)
 from mercato.users.ports import ApiClientStore, Attempts, TokenIssuer
 from mercato.users.service.stores import Stores
 
@@ -64,33 +72,48 @@ class Machines:
         client = create_api_client(new, caller.tenant, client_id, secret_hash, by=caller, at=at)
         return await self._clients.add(client, by=by), secret
 
-    async def new_secret(self, tenant: TenantId, client_id: UserId, *, by: Cause) -> tuple[ApiClient, str]:
-        """Give a machine another secret; the former one is void. Raises NotFound."""
-        secret, secret_hash = _new_secret()
-        return await self._clients.change_secret(tenant, client_id, secret_hash, by=by), secret
+    async def new_secret(self, caller: Principal, client_id: UserId, *, by: Cause) -> tuple[ApiClient, str]:
+        """Give a machine another secret; the former one is void.
 
-    async def client(self, tenant: TenantId, client_id: UserId) -> ApiClient:
-        """Return a machine. Raises NotFound."""
-        found = await self._clients.find(tenant, client_id)
-        if found is None:
-            raise NotFound("There is no such API client.")
+        Raises NotFound, and Forbidden for scopes that the caller may not give, or no longer.
+        """
+        secret, secret_hash = _new_secret()
+
+        def decide(found: ApiClient) -> None:
+            check_given_scopes(found.scopes, caller)
+
+        changed = await self._clients.change_secret(caller.tenant, client_id, secret_hash, decide, by=by)
+        return changed, secret
+
+    async def client(self, caller: Principal, client_id: UserId) -> ApiClient:
+        """Return a machine within the caller's scope. Raises NotFound."""
+        found = await self._clients.find(caller.tenant, client_id)
+        if found is None or not is_visible(found, caller):
+            raise _no_such_client()
         return found
 
-    async def search(self, tenant: TenantId, window: Window) -> list[ApiClient]:
-        """Return a window of a store's machines, newest first."""
-        return await self._clients.search(tenant, window)
+    async def search(self, caller: Principal, window: Window) -> list[ApiClient]:
+        """Return a window of the machines within the caller's scope, newest first."""
+        return await self._clients.search(caller.tenant, window, any_store=caller.role is Role.OPERATOR)
 
-    async def count(self, tenant: TenantId) -> int:
-        """Return how many machines a store has."""
-        return await self._clients.count(tenant)
+    async def count(self, caller: Principal) -> int:
+        """Return how many machines there are within the caller's scope."""
+        return await self._clients.count(caller.tenant, any_store=caller.role is Role.OPERATOR)
 
     async def delete(
-        self, tenant: TenantId, client_id: UserId, *, expected: Expected, at: datetime, by: Cause
+        self, caller: Principal, client_id: UserId, *, expected: Expected, at: datetime, by: Cause
     ) -> None:
-        """Delete a machine: its tokens stop at once. Raises NotFound, VersionMismatch."""
-        await self._clients.delete(
-            tenant, client_id, lambda found: expected.check(found.version), at=at, by=by
-        )
+        """Delete a machine within the caller's scope: its tokens stop at once.
+
+        Raises NotFound, VersionMismatch.
+        """
+
+        def decide(found: ApiClient) -> None:
+            if not is_visible(found, caller):
+                raise _no_such_client()
+            expected.check(found.version)
+
+        await self._clients.delete(caller.tenant, client_id, decide, at=at, by=by)
 
     async def token(
         self, client_id: str, secret: str, scope: str | None, *, address: str, at: datetime
@@ -120,6 +143,10 @@ class Machines:
         until = min(at + self._lifetime, found.expires_at or datetime.max.replace(tzinfo=UTC))
         token = await self._tokens.issue(found.principal(scopes), token_id=token_id, at=at, until=until)
         return MachineToken(token, int((until - at).total_seconds()), scopes)
+
+
+def _no_such_client() -> NotFound:
+    return NotFound("There is no such API client.")
 
 
 def _new_secret() -> tuple[str, bytes]:

@@ -11,6 +11,7 @@ from mercato.kernel.clock import from_micros, to_micros
 from mercato.kernel.errors import NotFound
 from mercato.kernel.ids import UserId
 from mercato.kernel.paging import Window
+from mercato.kernel.principal import ANY_STORE
 from mercato.kernel.tenancy import TenantId
 from mercato.users.machines import MAX_API_CLIENTS, ApiClient, TooManyClients
 from mercato.users.stores.sql_cuts import SqlCuts
@@ -32,9 +33,9 @@ class SqlApiClients:
         row = await self._db.fetch_one(_ONE, (tenant, client))
         return None if row is None else _load(row)
 
-    async def search(self, tenant: TenantId, window: Window) -> list[ApiClient]:
+    async def search(self, tenant: TenantId, window: Window, *, any_store: bool) -> list[ApiClient]:
         """Return a window of a store's machines, newest first."""
-        where, params = "tenant_id = ?", list[Value]((tenant,))
+        where, params = _where(any_store=any_store), list[Value]((tenant,))
         if window.after is not None:
             where += " AND id < ?"
             params.append(window.after)
@@ -44,9 +45,10 @@ class SqlApiClients:
         )
         return [_load(row) for row in rows]
 
-    async def count(self, tenant: TenantId) -> int:
+    async def count(self, tenant: TenantId, *, any_store: bool) -> int:
         """Return how many machines the store has."""
-        rows = await self._db.search("SELECT count(*) FROM api_clients WHERE tenant_id = ?", (tenant,))
+        where = _where(any_store=any_store)
+        rows = await self._db.search(f"SELECT count(*) FROM api_clients WHERE {where}", (tenant,))
         return int(rows[0][0])
 
     async def add(self, client: ApiClient, *, by: Cause) -> ApiClient:
@@ -65,11 +67,18 @@ class SqlApiClients:
         return await self._steps.run(by, work)
 
     async def change_secret(
-        self, tenant: TenantId, client: UserId, secret_hash: bytes, *, by: Cause
+        self,
+        tenant: TenantId,
+        client: UserId,
+        secret_hash: bytes,
+        decide: Callable[[ApiClient], None],
+        *,
+        by: Cause,
     ) -> ApiClient:
-        """Replace a machine's secret; the former one is void. Raises NotFound."""
+        """Replace a machine's secret, unless `decide` raises; the former one is void. Raises NotFound."""
 
         async def work(tx: Tx) -> tuple[ApiClient, Events]:
+            decide(await _found(tx, tenant, client))
             await tx.execute(
                 "UPDATE api_clients SET secret_hash = ?, version = version + 1"
                 " WHERE tenant_id = ? AND id = ?",
@@ -97,6 +106,13 @@ class SqlApiClients:
             return None, ()
 
         await self._steps.run(by, work)
+
+
+def _where(*, any_store: bool) -> str:
+    """Return the condition of a store's machines, with or without those that act in any store."""
+    if any_store:
+        return "tenant_id = ?"
+    return f"tenant_id = ? AND (' ' || scopes || ' ') NOT LIKE '% {ANY_STORE} %'"
 
 
 async def _found(tx: Tx, tenant: TenantId, client: UserId) -> ApiClient:
