@@ -6,10 +6,11 @@ from typing import Annotated, Literal
 from cyclopts import App, Parameter
 
 from mercato import __version__
-from mercato.cli.common import DataOption, JsonFlag, refused
+from mercato.cli.common import refused
 from mercato.cli.dlq import dlq
 from mercato.cli.keys import keys
 from mercato.cli.migrate import migrate
+from mercato.cli.options import DataOption, JsonFlag
 from mercato.cli.tenants import tenants
 
 app = App(

@@ -5,9 +5,7 @@ import os
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Annotated, TypeVar
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from mercato.runtime.embedded import Embedded
@@ -16,9 +14,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _PIPE_WIDTH = 10_000
-
-DataOption = Annotated[str | None, Parameter(help="Data folder (MERCATO_DATA, mercato-data).")]
-JsonFlag = Annotated[bool, Parameter(negative=(), help="Print JSON.")]
 
 
 class Refused(Exception):

@@ -4,15 +4,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from mercato.cli.common import (
-    DataOption,
-    JsonFlag,
-    Refused,
-    confirmed,
-    print_json,
-    print_table,
-    with_platform,
-)
+from mercato.cli.common import Refused, confirmed, print_json, print_table, with_platform
+from mercato.cli.options import DataOption, JsonFlag
 
 if TYPE_CHECKING:
     from mercato.messaging.inbox import Parked

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from mercato.cli.common import DataOption, JsonFlag, Refused, existing, print_json, print_table
+from mercato.cli.common import Refused, existing, print_json, print_table
+from mercato.cli.options import DataOption, JsonFlag
 from mercato.kernel.clock import utc_now
 
 if TYPE_CHECKING:

@@ -4,7 +4,8 @@ from typing import Annotated
 
 from cyclopts import App, Parameter
 
-from mercato.cli.common import DataOption, JsonFlag, Refused, print_json, print_table, settings
+from mercato.cli.common import Refused, print_json, print_table, settings
+from mercato.cli.options import DataOption, JsonFlag
 
 migrate = App(name="migrate", help="Bring the databases' schemas up or down, or show where they stand.")
 

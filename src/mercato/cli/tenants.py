@@ -5,16 +5,8 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from mercato.cli.common import (
-    DataOption,
-    JsonFlag,
-    Refused,
-    confirmed,
-    existing,
-    print_json,
-    print_table,
-    with_platform,
-)
+from mercato.cli.common import Refused, confirmed, existing, print_json, print_table, with_platform
+from mercato.cli.options import DataOption, JsonFlag
 from mercato.kernel.cause import BySystem
 from mercato.kernel.clock import utc_now
 from mercato.kernel.tenancy import TenantId, Tier
