@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 from mercato.cli import serving, starting
 from mercato.cli.app import app
 
-WORDS = st.sampled_from(
-    "up serve orders users nothing --host ::1 --port 8080 -1 x --data d --demo --help --port=1 0x10 ٣ --".split()
-)
+_COMMANDS = ["up", "serve", "orders", "users", "nothing", "--help", "--"]
+_OPTIONS = ["--host", "::1", "--port", "8080", "-1", "x", "--data", "d", "--demo", "--port=1", "0x10", "٣"]
+WORDS = st.sampled_from([*_COMMANDS, *_OPTIONS])
 
 
 def calls(monkeypatch: pytest.MonkeyPatch, run: Any) -> list[Any]:
