@@ -20,6 +20,7 @@ _DECLINING = {
     "tok_insufficient_funds": "insufficient_funds",
     "tok_3ds": "authentication_required",
 }
+_LEAVING_OPEN = {"tok_processing": "processing", "tok_redirect": "requires_action"}
 
 Answer = tuple[int, dict[str, Any]]
 
@@ -141,9 +142,9 @@ class StripeDouble:
             error = _error("card_error", "card_declined", _DECLINING[token])
             intent["last_payment_error"] = error["error"]
             return 402, error
-        if token not in {"tok_visa", "pm_card_visa", "tok_processing"}:
+        if token not in {"tok_visa", "pm_card_visa", *_LEAVING_OPEN}:
             return 400, _error("invalid_request_error", "resource_missing")
-        intent["status"] = "processing" if token == "tok_processing" else "succeeded"
+        intent["status"] = _LEAVING_OPEN.get(token, "succeeded")
         return 200, intent
 
     def _cancel(self, intent_id: str) -> Answer:

@@ -307,6 +307,37 @@ async def test_when_stripe_has_forgotten_the_key_the_charge_is_searched_for(
     assert len(double_of(stripe).intents) == 1
 
 
+async def test_what_may_be_there_and_is_not_found_yet_is_open(stripe: Bank) -> None:
+    """Stripe's search lags behind, so for a while a charge that it does not find proves nothing."""
+    request = stripe.request()
+    double_of(stripe).fail = {"payment_intents": 400}
+    for minutes in (0, 59):
+        stripe.clock.forward(minutes=minutes)
+        with pytest.raises(OutcomeUnknown, match="not found yet"):
+            await stripe.provider.resolve(request)
+    stripe.clock.forward(minutes=1)
+    assert await stripe.provider.resolve(request) == NeverCharged()
+
+
+async def test_a_key_that_stands_for_something_else_leaves_the_outcome_open(stripe: Bank) -> None:
+    """What was asked for first under the key may have been done: that is no refusal of ours."""
+    charged = await stripe.charge(amount=1_000)
+    with pytest.raises(OutcomeUnknown):
+        await stripe.provider.charge(stripe.request(amount=2_000))
+    await stripe.provider.refund(stripe.refund(charged, 600, key="r"))
+    with pytest.raises(OutcomeUnknown):
+        await stripe.provider.refund(stripe.refund(charged, 400, key="r"))
+    assert (await stripe.charged(), await stripe.refunded()) == ([1_000], [600])
+
+
+async def test_what_waits_for_its_payer_is_closed_and_not_left_to_be_paid_later(stripe: Bank) -> None:
+    outcome = await stripe.ask(stripe.request("tok_redirect"))
+
+    assert outcome == Declined("the payment was closed")
+    assert [each["status"] for each in double_of(stripe).intents.values()] == ["canceled"]
+    assert await stripe.provider.resolve(stripe.request()) == NeverCharged()
+
+
 @pytest.mark.parametrize("refunds", [1, 150])
 async def test_when_stripe_has_forgotten_a_refund_it_is_looked_for(stripe: Bank, refunds: int) -> None:
     charged = await stripe.charge()

@@ -340,6 +340,20 @@ async def test_a_lie_about_a_payment_is_not_believed(stripe_till: Till, stripe: 
     assert stripe.charges == []
 
 
+async def test_a_provider_is_not_heard_about_another_ones_payment(
+    stripe_till: Till, stripe: StripeDouble
+) -> None:
+    payment_id = await stripe_till.open(token="tok_visa")
+    stripe.fail = {"confirm": 503}
+    assert (await stripe_till.process(payment_id)).status == 202
+    stripe_till.clock.forward(seconds=60)
+    version = (await stripe_till.show(payment_id))["version"]
+
+    assert (await tell(stripe_till, news(payment_id))).status == 200
+
+    assert (await stripe_till.show(payment_id))["version"] == version
+
+
 async def test_what_another_provider_has_open_is_still_asked_of_it(
     open_database: OpenDatabase, tmp_path: Path, stripe: StripeDouble
 ) -> None:

@@ -9,6 +9,7 @@ from mercato.contracts.orders import OrderStatus, StockState
 from mercato.contracts.products import PriceChanged, WantedLine
 from mercato.kernel.errors import ValidationFailed
 from mercato.kernel.ids import uuid7
+from mercato.products.domain import MAX_QUANTITY
 from tests.behaviour.products_shop import Answer, Shop, changed, created, new_order, open_shop
 from tests.conftest import OpenDatabase
 
@@ -218,6 +219,16 @@ async def test_a_bad_adjustment_is_refused_by_name(shop: Shop, body: dict[str, A
     mug = await shop.add("MUG", stock=5)
     refused = await shop.request("POST", f"/{mug}/inventory/adjust", body)
     assert (refused.status, list(refused.fields)) == (400, [field])
+
+
+async def test_no_more_is_on_hand_than_can_be_counted(shop: Shop) -> None:
+    mug = await shop.add("MUG", stock=MAX_QUANTITY - 1)
+    more = {"delta": 1, "reason": "found"}
+    answers = [await shop.request("POST", f"/{mug}/inventory/adjust", more) for _ in range(2)]
+    assert [each.status for each in answers] == [200, 409]
+    assert answers[1].code == "CONFLICT"
+    assert await shop.stock_of(mug) == (MAX_QUANTITY, 0)
+    await shop.check_books()
 
 
 async def test_adjustments_racing_reservations_never_take_what_is_held(shop: Shop) -> None:

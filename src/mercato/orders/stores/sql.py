@@ -133,11 +133,17 @@ class SqlCatalogue:
 
     async def find(self, tenant: TenantId, product: str) -> CatalogueItem | None:
         """Return a product by id or SKU."""
-        column = "product_id" if is_id(product) else "sku"
+        product_id: str | None = product
+        if not is_id(product):
+            # The index of SKUs holds the ids: asked for more, SQLite would look through the store.
+            found = await self._db.fetch_one(
+                "SELECT product_id FROM catalogue WHERE tenant_id = ? AND sku = ? LIMIT 1", (tenant, product)
+            )
+            product_id = None if found is None else found[0]
         row = await self._db.fetch_one(
             "SELECT product_id, sku, name, price, currency FROM catalogue"
-            f" WHERE tenant_id = ? AND {column} = ? LIMIT 1",
-            (tenant, product),
+            " WHERE tenant_id = ? AND product_id = ?",
+            (tenant, product_id),
         )
         return None if row is None else CatalogueItem(*row)
 

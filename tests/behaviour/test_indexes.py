@@ -1,0 +1,132 @@
+"""What is done again and again, by the clock or at every event, is found by an index."""
+
+import sqlite3
+from collections.abc import Awaitable, Callable, Iterable, Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mercato.adapters.sql.claims import SqlClaims
+from mercato.adapters.sql.database import Row, Value
+from mercato.adapters.sql.inbox import SqlInbox
+from mercato.adapters.sql.outbox import SqlOutbox
+from mercato.adapters.sql.schema import Schema, prepare
+from mercato.adapters.sql.steps import Steps
+from mercato.kernel.tenancy import TenantId
+from mercato.orders.stores.sql import SqlCatalogue, SqlOrders
+from mercato.payments.stores.sql import SqlPayments
+from mercato.products.stores.ledger import Ledger
+from mercato.products.stores.sql_holds import SqlHolds
+from mercato.products.stores.sql_imports import SqlImports
+from tests.clock import FakeClock
+
+NOW = FakeClock()()
+SHOP = TenantId("shop")
+
+
+class Explaining:
+    """A Database, and its transactions, that explain every statement beside carrying it out."""
+
+    def __init__(self, path: Path) -> None:
+        self._connection = sqlite3.connect(path)
+        self.plans: list[tuple[str, str]] = []
+
+    def close(self) -> None:
+        self._connection.close()
+
+    async def transact(self, step: Callable[[Any], Awaitable[Any]]) -> Any:
+        return await step(self)
+
+    def after_commit(self, _: Callable[[], None]) -> None:
+        """Nothing is committed."""
+
+    async def search(self, sql: str, params: Iterable[Value] = ()) -> list[Row]:
+        given = tuple(params)
+        steps = self._connection.execute(f"EXPLAIN QUERY PLAN {sql}", given).fetchall()
+        self.plans.append((sql, "; ".join(step[3] for step in steps)))
+        return self._connection.execute(sql, given).fetchall()
+
+    async def fetch_one(self, sql: str, params: Iterable[Value] = ()) -> Row | None:
+        return next(iter(await self.search(sql, params)), None)
+
+    fetch_all = search
+
+    async def execute(self, sql: str, params: Iterable[Value] = ()) -> int:
+        await self.search(sql, params)
+        return 0
+
+
+@pytest.fixture
+def explaining(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Explaining]:
+    path = tmp_path / "explained.db"
+    prepare(path, Schema(request.param, f"mercato.{request.param}.migrations"))
+    with closing(Explaining(path)) as opened:
+        yield opened
+
+
+def check(explaining: Explaining, least: int) -> None:
+    """Assert that nothing is looked through that may be long, and nothing sorted but what is due."""
+    assert len(explaining.plans) >= least
+    for sql, plan in explaining.plans:
+        steps = plan.split("; ")
+        assert [step for step in steps if step.startswith(("SEARCH", "SCAN"))], (sql, plan)
+        for step in steps:
+            # The index of what was not sent holds nothing else, so it is walked.
+            assert not step.startswith("SCAN") or "INDEX outbox_unsent" in step, (sql, plan)
+            assert "B-TREE" not in step or "(state=? AND next_try_at<?)" in plan, (
+                sql,
+                plan,
+            )
+
+
+def steps_on(explaining: Any) -> Steps:
+    return Steps(explaining, source="/test", clock=FakeClock())
+
+
+@pytest.mark.parametrize("explaining", ["orders", "payments", "products", "users"], indirect=True)
+async def test_what_every_service_does_by_the_clock(explaining: Any) -> None:
+    outbox, inbox = SqlOutbox(explaining), SqlInbox(steps_on(explaining))
+    await SqlClaims(explaining).purge(before=NOW, limit=10)
+    await outbox.unsent(10)
+    await outbox.lag()
+    await outbox.resend("shop/order/1", after=1, before=5)
+    await inbox.due(NOW, 10)
+    await inbox.next_of("shop/order/1")
+    check(explaining, 6)
+
+
+@pytest.mark.parametrize("explaining", ["orders"], indirect=True)
+async def test_what_orders_does(explaining: Any) -> None:
+    steps = steps_on(explaining)
+    await SqlOrders(steps).expired(NOW, 10)
+    await SqlCatalogue(steps).find(SHOP, "LAMP")
+    check(explaining, 3)
+    plans = [plan for _, plan in explaining.plans]
+    for column in ("hold_until<?", "sku=?", "product_id=?"):
+        assert any(column in plan for plan in plans), plans
+
+
+@pytest.mark.parametrize("explaining", ["payments"], indirect=True)
+async def test_what_payments_does(explaining: Any) -> None:
+    store = SqlPayments(steps_on(explaining))
+    await store.purge(notices_before=NOW, fates_before=NOW - timedelta(days=1), limit=10)
+    await store.due(NOW, 10)
+    await store.make_due()
+    check(explaining, 4)
+    for column in ("heard_at<?", "cancelled_at<?", "check_at<?"):
+        assert any(column in plan for _, plan in explaining.plans), explaining.plans
+
+
+@pytest.mark.parametrize("explaining", ["products"], indirect=True)
+async def test_what_products_does(explaining: Any) -> None:
+    steps = steps_on(explaining)
+    await SqlHolds(steps, Ledger(lambda _, __: None)).due(NOW, 10)
+    await SqlImports(steps, Ledger(lambda _, __: None), lambda _, __: None).find(SHOP, "x")
+    await explaining.search(
+        "DELETE FROM imports WHERE id IN (SELECT id FROM imports WHERE updated_at < ? LIMIT 1)", (1,)
+    )
+    check(explaining, 3)
+    assert "updated_at<?" in explaining.plans[-1][1]
