@@ -93,14 +93,7 @@ class RsgiApp:
             # and it must not pass for a header that was not sent.
             headers |= {name: _UNREADABLE for name in names if name not in headers}
 
-        body = _Body(transport)
-
-        async def read_body(limit: int) -> bytes:
-            return await collect(headers, body, limit)
-
-        def stream_body(limit: int) -> Chunks:
-            return pieces(headers, body, limit)
-
+        body = _Body(headers, transport)
         response = await self._shell.handle(
             Request(
                 method=scope.method,
@@ -109,8 +102,8 @@ class RsgiApp:
                 headers=headers,
                 client=scope.client.rpartition(":")[0],
                 secure=scope.scheme == "https",
-                read_body=read_body,
-                stream_body=stream_body,
+                read_body=body.read,
+                stream_body=body.stream,
                 header_bytes=sum(len(name) + len(value) for name, value in items),
             )
         )
@@ -133,11 +126,20 @@ class RsgiApp:
 class _Body:
     """A request's body, and whether all of it has been read."""
 
-    __slots__ = ("_transport", "ended")
+    __slots__ = ("_headers", "_transport", "ended")
 
-    def __init__(self, transport: Transport) -> None:
+    def __init__(self, headers: Mapping[str, str], transport: Transport) -> None:
+        self._headers = headers
         self._transport = transport
         self.ended = False
+
+    async def read(self, limit: int) -> bytes:
+        """See web.http.ReadBody."""
+        return await collect(self._headers, self, limit)
+
+    def stream(self, limit: int) -> Chunks:
+        """See web.http.StreamBody."""
+        return pieces(self._headers, self, limit)
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the chunks. Raises BadRequest for a body that broke off before its end.

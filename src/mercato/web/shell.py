@@ -163,7 +163,7 @@ class Shell:
         headers.extend(seen.limits)
         headers.extend(_SECURITY)
         headers.append(_VARY)
-        if not any(name == _CACHE_CONTROL for name, _ in headers):
+        if _CACHE_CONTROL not in dict(headers):
             headers.append(_FOR_ALL if seen.caller is None else _FOR_ONE)
         if not response.has_csp:
             headers.append(_CSP)
