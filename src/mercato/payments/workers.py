@@ -5,6 +5,7 @@ import logging
 from datetime import timedelta
 
 from mercato.adapters.service import Worker
+from mercato.adapters.sweeps import sweep
 from mercato.kernel.clock import Clock
 from mercato.payments.ports import Due, PaymentStore
 from mercato.payments.service.settlement import Settlement
@@ -87,17 +88,12 @@ class Reconciler:
 def purge(store: PaymentStore, clock: Clock) -> Worker:
     """Return the worker that deletes what nobody will ask for any more, a bounded part at a time."""
 
-    async def run() -> None:
-        while True:
-            deleted = 0
-            try:
-                now = clock()
-                deleted = await store.purge(
-                    notices_before=now - NOTICES_KEPT, fates_before=now - FATES_KEPT, limit=_PURGE_BATCH
-                )
-            except Exception:
-                log.exception("payments cannot be purged now")
-            if deleted < _PURGE_BATCH:
-                await asyncio.sleep(_PURGE_EVERY_S)
+    async def work() -> int:
+        now = clock()
+        return await store.purge(
+            notices_before=now - NOTICES_KEPT, fates_before=now - FATES_KEPT, limit=_PURGE_BATCH
+        )
 
-    return run
+    return sweep(
+        work, batch=_PURGE_BATCH, every_s=_PURGE_EVERY_S, log=log, failing="payments cannot be purged now"
+    )

@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
@@ -10,6 +10,7 @@ from datetime import timedelta
 from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.inbox import SqlInbox
 from mercato.adapters.sql.outbox import SqlOutbox
+from mercato.adapters.sweeps import sweep
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Unavailable
 from mercato.messaging.bus import Bus
@@ -97,10 +98,9 @@ class Process:
         ]
         for parts in self.composition.services.values():
             workers += [(f"{parts.name}-worker", worker) for worker in parts.workers]
+            workers.append((f"{parts.name}-claims", _claims_purge(parts, self._clock)))
         workers += self.composition.workers
         self._working = [asyncio.create_task(worker(), name=name) for name, worker in workers]
-        claims = _purge_claims(self.composition.services.values(), self._clock)
-        self._working.append(asyncio.create_task(claims, name="claims"))
         self._working.append(asyncio.create_task(_save_quotas(self.composition.limits), name="quotas"))
 
     @property
@@ -140,13 +140,13 @@ async def _save_quotas(limits: Limits) -> None:
             log.warning("quotas cannot be saved", extra={"cause": repr(error)})
 
 
-async def _purge_claims(services: Iterable[ServiceParts], clock: Clock) -> None:
-    """Delete idempotency keys that are older than they are kept, now and then."""
-    while True:
-        for parts in services:
-            try:
-                while await parts.claims.purge(before=clock() - KEPT, limit=_CLAIMS_BATCH) == _CLAIMS_BATCH:
-                    log.debug("claims purged", extra={"service": parts.name})
-            except Exception:
-                log.exception("claims cannot be purged", extra={"service": parts.name})
-        await asyncio.sleep(_CLAIMS_SWEEP_S)
+def _claims_purge(parts: ServiceParts, clock: Clock) -> Worker:
+    """Return the worker that deletes idempotency keys that are older than they are kept."""
+    return sweep(
+        lambda: parts.claims.purge(before=clock() - KEPT, limit=_CLAIMS_BATCH),
+        batch=_CLAIMS_BATCH,
+        every_s=_CLAIMS_SWEEP_S,
+        log=log,
+        failing="claims cannot be purged",
+        service=parts.name,
+    )

@@ -119,7 +119,8 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
         ),
         workers=(
             links.run,
-            purger({"refresh tokens": signed_in.purge, "cuts": cuts.purge}, clock=clock),
+            purger("refresh tokens", signed_in.purge, clock=clock),
+            purger("cuts", cuts.purge, clock=clock),
         ),
     )
     return UsersService(

@@ -1,12 +1,12 @@
 """What users does by the clock."""
 
-import asyncio
 import logging
 from collections.abc import Awaitable
 from datetime import datetime
 from typing import Protocol
 
 from mercato.adapters.service import Worker
+from mercato.adapters.sweeps import sweep
 from mercato.kernel.clock import Clock
 
 log = logging.getLogger(__name__)
@@ -23,17 +23,13 @@ class Purge(Protocol):
         ...
 
 
-def purger(purges: dict[str, Purge], *, clock: Clock) -> Worker:
+def purger(what: str, purge: Purge, *, clock: Clock) -> Worker:
     """Return the worker that deletes what has expired, now and then, in batches."""
-
-    async def run() -> None:
-        while True:
-            for what, purge in purges.items():
-                try:
-                    while await purge(before=clock(), limit=_BATCH) == _BATCH:  # noqa: ASYNC110  it deletes
-                        await asyncio.sleep(0)
-                except Exception:
-                    log.exception("what has expired cannot be purged", extra={"what": what})
-            await asyncio.sleep(_EVERY_S)
-
-    return run
+    return sweep(
+        lambda: purge(before=clock(), limit=_BATCH),
+        batch=_BATCH,
+        every_s=_EVERY_S,
+        log=log,
+        failing="what has expired cannot be purged",
+        what=what,
+    )
