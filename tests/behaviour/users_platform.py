@@ -14,7 +14,7 @@ from tests.asgi_client import Answer, Client
 from tests.clock import FakeClock
 from tests.shells import open_shell
 
-SETTINGS = UsersSettings(issuer="https://shop.example")
+SETTINGS = UsersSettings(issuer="https://shop.example", own_url="https://shop.example")
 PASSWORD = "correct horse"
 
 

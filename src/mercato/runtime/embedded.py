@@ -30,7 +30,8 @@ def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
             default_tier=Tier(settings.default_tier),
             token_ttl_s=int(settings.token_ttl),
             refresh_ttl_days=settings.refresh_ttl,
-            link_url=settings.link_url or f"{settings.own_url}/account/{{action}}?token={{token}}",
+            own_url=settings.own_url,
+            link_url=settings.link_url,
         ),
     )
 

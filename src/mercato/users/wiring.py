@@ -44,6 +44,8 @@ class UsersSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     issuer: str
     """The URL at which clients reach the platform: the tokens' `iss`."""
+    own_url: str
+    """Where the pages served here are reached."""
     audience: str = "mercato"
     onboarding: Onboarding = "open"
     default_tier: Tier = Tier.UNLIMITED
@@ -55,7 +57,7 @@ class UsersSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def link(self) -> str:
         """Where links lead to."""
-        return self.link_url or f"{self.issuer.rstrip('/')}/account/{{action}}?token={{token}}"
+        return self.link_url or f"{self.own_url}/account/{{action}}?token={{token}}"
 
 
 @dataclass(frozen=True, slots=True)
