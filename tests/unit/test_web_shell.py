@@ -103,6 +103,12 @@ async def test_a_request_that_takes_too_long_is_503(send: Client) -> None:
     assert int(answer.headers["retry-after"]) >= 1
 
 
+async def test_an_answer_of_not_now_is_logged_as_a_warning_and_no_error(send: Client, shop: Shop) -> None:
+    await send("GET", "/faults/hang")
+    await asyncio.sleep(0)
+    assert (shop.lines[-1]["status"], shop.lines[-1]["level"]) == (503, "warning")
+
+
 async def test_a_usable_request_id_is_kept_and_another_replaced(send: Client) -> None:
     given = await send("GET", "/items", headers={"X-Request-Id": "trace.1:a-b_C"})
     assert given.headers["x-request-id"] == "trace.1:a-b_C"

@@ -305,7 +305,7 @@ class Shell:
         self._access_log.add(
             AccessLine(
                 ts=seen.at,
-                level="error" if status >= 500 else "info",
+                level=_level(status),
                 event="request",
                 request_id=seen.request_id,
                 method=request.method[:16],
@@ -320,6 +320,15 @@ class Shell:
                 code=seen.code,
             )
         )
+
+
+def _level(status: int) -> str:
+    """Return how bad an answer is: 503 says "not now", as a process does that is starting or has lost a
+    dependency, whose own line tells; any other 5xx is a defect.
+    """
+    if status < 500:
+        return "info"
+    return "warning" if status == 503 else "error"
 
 
 def _check_framing(headers: Mapping[str, str]) -> None:
