@@ -3,11 +3,12 @@
 from collections.abc import Callable
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
-from typing import Literal, Protocol
+from typing import Protocol
 
 import msgspec
 
 from mercato.contracts.events import Events
+from mercato.contracts.users import LinkAction
 from mercato.kernel.cause import Cause
 from mercato.kernel.ids import UserId
 from mercato.kernel.paging import Window
@@ -198,9 +199,6 @@ class Attempts(Protocol):
     def forgive(self, tenant: TenantId, account: str) -> None:
         """Forget an account's failures: its owner has proved to be it in another way."""
         ...
-
-
-LinkAction = Literal["reset-password", "verify-email"]
 
 
 class LinkSender(Protocol):

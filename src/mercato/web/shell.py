@@ -323,8 +323,10 @@ class Shell:
 
 
 def _level(status: int) -> str:
-    """Return how bad an answer is: 503 says "not now", as a process does that is starting or has lost a
-    dependency, whose own line tells; any other 5xx is a defect.
+    """Return how bad an answer is.
+
+    503 says "not now", as a process does that is starting; if it lacks something, that has a line of its
+    own. Any other 5xx is a defect.
     """
     if status < 500:
         return "info"

@@ -15,17 +15,19 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from mercato.contracts.users import LinkAction
 from mercato.kernel.errors import Unavailable, ValidationFailed
 from mercato.kernel.ids import UserId
 from mercato.kernel.tenancy import TenantId
 from mercato.users.domain import Account, User, email_key
-from mercato.users.ports import LinkAction, LinkLimit, LinkSender, UserStore
+from mercato.users.ports import LinkLimit, LinkSender, UserStore
 
 log = logging.getLogger(__name__)
 
 VALID: dict[LinkAction, timedelta] = {
     "reset-password": timedelta(hours=1),
     "verify-email": timedelta(hours=48),
+    "accept-invitation": timedelta(days=7),
 }
 MAX_TOKEN = 1024
 MAX_WAITING = 1_000
@@ -161,7 +163,7 @@ def _is_due(wanted: _Wanted, user: User) -> bool:
 
 def _stamp(action: LinkAction, account: Account) -> bytes:
     """Return the state that using the link changes."""
-    state = account.password_hash if action == "reset-password" else str(account.user.email_verified)
+    state = str(account.user.email_verified) if action == "verify-email" else account.password_hash
     return msgspec.json.encode((account.user.email, account.user.is_active, state))
 
 
