@@ -2,14 +2,19 @@
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
+from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.schema import Schema, prepare
 from mercato.adapters.sql.sqlite import SqliteDatabase
+from tests import postgres_server
+from tests.engines import available
 from tests.running import Platform
 
-OpenDatabase = Callable[[str], Awaitable[SqliteDatabase]]
+OpenDatabase = Callable[[str], Awaitable[Database]]
+Engine = Literal["sqlite", "postgres"]
 
 
 @pytest.fixture
@@ -18,21 +23,43 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-@pytest.fixture
-async def open_database(tmp_path: Path) -> AsyncIterator[OpenDatabase]:
-    """Open the database of a service by name, migrated; opening it again opens the same file."""
-    opened: list[SqliteDatabase] = []
+@pytest.fixture(params=["sqlite", "postgres"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """Run the test on each database engine, on a private server where there is one."""
+    name: Engine = request.param
+    if name == "postgres":
+        if not available("postgres"):
+            pytest.skip("PostgreSQL is not installed; `make setup-engines` installs it")
+        postgres_server.shared()
+    return name
 
-    async def open_one(service: str) -> SqliteDatabase:
-        path = tmp_path / f"{service}.db"
-        prepare(path, Schema(service, f"mercato.{service}.migrations"))
-        database = SqliteDatabase(path)
+
+@pytest.fixture
+async def open_database(tmp_path: Path, engine: Engine) -> AsyncIterator[OpenDatabase]:
+    """Open the database of a service by name, migrated; opening it again opens the same one."""
+    opened: list[Database] = []
+    made: dict[str, str] = {}
+
+    async def open_one(service: str) -> Database:
+        schema = Schema(service, f"mercato.{service}.migrations")
+        database: Database
+        if engine == "postgres":
+            server = postgres_server.shared()
+            if service not in made:
+                made[service] = await server.new_database(schema)
+            database = server.open(made[service])
+        else:
+            path = tmp_path / f"{service}.db"
+            prepare(path, schema)
+            database = SqliteDatabase(path)
         opened.append(database)
         return database
 
     yield open_one
     for database in opened:
         await database.close()
+    for name in made.values():
+        await postgres_server.shared().drop(name)
 
 
 @pytest.fixture

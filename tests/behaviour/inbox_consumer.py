@@ -13,7 +13,7 @@ from mercato.kernel.cause import ByEvent
 from mercato.kernel.errors import Unavailable
 from mercato.messaging.inbox import Backoff, Inbox, Parked
 from tests.clock import FakeClock
-from tests.things import SOURCE, ThingChanged, changed, encoded, event_id
+from tests.things import NUMBERED, SOURCE, ThingChanged, changed, encoded, event_id
 
 ATTEMPTS = 4
 BACKOFF = Backoff(first=timedelta(seconds=1), attempts=ATTEMPTS, gap=timedelta(seconds=10), gap_asks=3)
@@ -96,8 +96,8 @@ class Consumer:
 async def consumer_on(steps: Steps, clock: FakeClock) -> Consumer:
     async def table(tx: Tx) -> None:
         await tx.execute(
-            "CREATE TABLE IF NOT EXISTS effects"
-            " (at INTEGER PRIMARY KEY, thing TEXT, n INTEGER, UNIQUE (thing, n))"
+            f"CREATE TABLE IF NOT EXISTS effects (at {NUMBERED[tx.dialect]}, thing TEXT, n INTEGER,"
+            " UNIQUE (thing, n))"
         )
 
     await steps.db.transact(table)

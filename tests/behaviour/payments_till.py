@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from mercato.adapters.sql.sqlite import SqliteDatabase
+from mercato.adapters.sql.database import Database
 from mercato.contracts.events import Event, Payload, ordering_key
 from mercato.contracts.orders import OrderFacts, OrderStatus, OrderStatusChanged, StockState
 from mercato.contracts.payment_books import ChargeBook, ChargeOutcome
@@ -78,7 +78,7 @@ class Orders:
 class Till:
     """The service, over HTTP and by its events."""
 
-    db: SqliteDatabase
+    db: Database
     service: PaymentsService
     orders: Orders
     clock: FakeClock

@@ -236,6 +236,15 @@ async def test_a_holder_whose_lease_ran_out_has_no_effect_any_more(workshop: Wor
     assert (await workshop.post("k")).body == taken_over.body
 
 
+async def answered(workshop: Workshop, key: str) -> Answer:
+    """Ask again while the first call, which nobody waits for any more, is under way."""
+    async with asyncio.timeout(10):
+        while True:
+            answer = await workshop.post(key)
+            if answer.status != 409:
+                return answer
+
+
 async def test_a_client_that_hangs_up_gets_the_answer_with_its_retry(workshop: Workshop) -> None:
     calls = [asyncio.create_task(workshop.post(f"k{n}")) for n in range(20)]
     for n, call in enumerate(calls):
@@ -243,7 +252,7 @@ async def test_a_client_that_hangs_up_gets_the_answer_with_its_retry(workshop: W
             await asyncio.sleep(0)
         call.cancel()
     await asyncio.gather(*calls, return_exceptions=True)
-    retried = [await workshop.post(f"k{n}") for n in range(20)]
+    retried = [await answered(workshop, f"k{n}") for n in range(20)]
     assert [answer.status for answer in retried] == [201] * 20
     assert len(await workshop.things()) == 20
 

@@ -15,6 +15,7 @@ from mercato.messaging.inbox import Parked, ParkedState
 from tests.behaviour.inbox_consumer import ATTEMPTS, BACKOFF, Consumer, consumer_on
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
+from tests.engines import SQLITE
 from tests.things import ThingSeen, changed, encoded, event_id, key_of
 
 
@@ -287,6 +288,7 @@ async def test_the_inbox_tries_again_by_itself_and_outlives_what_fails(
         assert [await consumer.took_effect.get() for _ in range(2)] == [event_id("a", 1), event_id("a", 2)]
 
 
+@SQLITE
 async def test_who_came_first_is_served_first(consumer: Consumer) -> None:
     things = [f"thing-{n}" for n in range(40)]
     await consumer.inbox.receive([encoded(changed(thing, 1)) for thing in things])

@@ -115,6 +115,18 @@ async def test_twenty_sweeps_at_once_cancel_an_order_once(desk: Desk) -> None:
 
 
 async def test_of_expiry_and_payment_at_once_exactly_one_wins(desk: Desk) -> None:
+    won: set[OrderStatus] = set()
+    rounds = 0
+    # Where steps run beside each other it takes a few rounds until each has won once.
+    while won != {OrderStatus.CONFIRMED, OrderStatus.CANCELLED}:
+        won |= await race(desk)
+        rounds += 1
+        assert rounds < 50
+
+
+async def race(desk: Desk) -> set[OrderStatus]:
+    """Let 40 orders expire while they are paid; return what became of them."""
+    before = len(await desk.events())
     orders = [await desk.placed() for _ in range(40)]
     bodies = {each: desk.sent(payment(each, PaymentStatus.SUCCESS, desk.clock())) for each in orders}
     desk.clock.forward(seconds=HOLD_S)
@@ -130,10 +142,10 @@ async def test_of_expiry_and_payment_at_once_exactly_one_wins(desk: Desk) -> Non
     for order in found:
         assert len(statuses(order)) == 2
         assert order.payment_status is OrderPaymentStatus.PAID
-    won = {order.status for order in found}
-    assert won == {OrderStatus.CONFIRMED, OrderStatus.CANCELLED}
-    changes = [data["order_id"] for kind, data in await desk.events() if kind == "order.status_changed"]
+    events = (await desk.events())[before:]
+    changes = [data["order_id"] for kind, data in events if kind == "order.status_changed"]
     assert sorted(changes) == sorted(orders)
+    return {order.status for order in found}
 
 
 async def test_the_worker_expires_and_outlives_a_database_that_is_away(

@@ -21,6 +21,7 @@ from mercato.messaging.bus import Message, Receive, decode
 from mercato.messaging.relay import Relay
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
+from tests.engines import SQLITE
 from tests.things import SOURCE, ThingChanged, changed, key_of
 
 BY = BySystem("test")
@@ -185,6 +186,7 @@ async def test_what_was_not_confirmed_is_sent_after_a_restart(
     assert await sequences(again, "a") == [1, 2]
 
 
+@SQLITE
 async def test_the_relay_is_woken_once_the_events_are_durable(steps: Steps, tmp_path: Path) -> None:
     seen: list[int] = []
 

@@ -17,6 +17,7 @@ from mercato.products.stores.sql_holds import SqlHolds
 from mercato.products.wiring import ProductsSettings
 from tests.behaviour.products_shop import ACME, TOKYO, Shop, changed, new_order, open_shop
 from tests.conftest import OpenDatabase
+from tests.engines import SQLITE
 
 
 class Desk:
@@ -189,6 +190,7 @@ async def test_the_worker_outlives_its_failures(shop: Shop) -> None:
     assert len(desk.asked) == 3
 
 
+@SQLITE
 async def test_overdue_holds_are_found_by_an_index(shop: Shop) -> None:
     plan = await shop.db.fetch_all(
         "EXPLAIN QUERY PLAN SELECT order_id FROM reservations"

@@ -7,6 +7,7 @@ from urllib.parse import quote
 
 import pytest
 
+from mercato.adapters.sql.sqlite import SqliteDatabase
 from mercato.kernel.ids import UserId, uuid7
 from mercato.kernel.paging import Window
 from mercato.kernel.principal import Principal, Role
@@ -16,6 +17,7 @@ from mercato.users.stores import search
 from mercato.users.stores.sql_users import page
 from tests.behaviour.users_platform import Platform, bearer, person, start
 from tests.conftest import OpenDatabase
+from tests.engines import SQLITE
 
 USERS = "/api/v1/users"
 SHOP = TenantId("shop")
@@ -180,6 +182,7 @@ async def crowded(open_database: OpenDatabase, tmp_path: Path) -> Platform:
         documents.append((n, tenant, user_id))
         own = (f"_{role}", "_active" if active else "_disabled", *search.words(f"{key} Ada Name{n}"))
         indexed.append((n, " ".join(f"{tenant}_{word}" for word in own)))
+    assert isinstance(db, SqliteDatabase)
     connection = db._writer._connection
     connection.execute("BEGIN")
     connection.executemany(
@@ -193,6 +196,7 @@ async def crowded(open_database: OpenDatabase, tmp_path: Path) -> Platform:
     return await start(db, tmp_path)
 
 
+@SQLITE
 async def test_no_list_or_search_reads_or_sorts_a_whole_table(crowded: Platform) -> None:
     row = await crowded.db.fetch_one(
         "SELECT id FROM users WHERE tenant_id = 'shop' ORDER BY id DESC LIMIT 1 OFFSET 500"
@@ -206,7 +210,7 @@ async def test_no_list_or_search_reads_or_sorts_a_whole_table(crowded: Platform)
         (None, row[0]),
     ):
         wanted = UserFilter(operators=operators, search=text, role=role, active=active)
-        statement = page(SHOP, wanted, Window(20, 0, after, counted=False))
+        statement = page("sqlite", SHOP, wanted, Window(20, 0, after, counted=False))
         assert statement is not None
         sql, params = statement
         plan = [step[3] for step in await crowded.db.fetch_all(f"EXPLAIN QUERY PLAN {sql}", params)]
@@ -220,9 +224,12 @@ async def test_no_list_or_search_reads_or_sorts_a_whole_table(crowded: Platform)
         assert len(found) == (several if text == "ada name4242" else 21), wanted
 
 
+@SQLITE
 async def test_counting_and_finding_cost_what_is_found(crowded: Platform) -> None:
     boss = Principal(UserId(uuid7()), "", Role.ADMIN, SHOP)
     for text, many in {"ada": MANY // 2, "name4242": 1, "name4243": 0}.items():
         assert await crowded.service.service.count(boss, UserFilter(operators=False, search=text)) == many
-    plan = await crowded.db.fetch_all(f"EXPLAIN QUERY PLAN {search.COUNT}", ('"shop_ada"',))
+    ada = search.found("sqlite", SHOP, UserFilter(operators=True, search="ada"))
+    assert ada is not None
+    plan = await crowded.db.fetch_all(f"EXPLAIN QUERY PLAN {ada.count}", ada.params)
     assert [step[3] for step in plan] == ["SCAN user_words VIRTUAL TABLE INDEX 0:M1"]

@@ -14,6 +14,7 @@ from mercato.kernel.tenancy import TenantId
 from mercato.users.ports import UserFilter
 from tests.behaviour.users_platform import start
 from tests.conftest import OpenDatabase
+from tests.engines import SQLITE
 
 USERS = Schema("users", "mercato.users.migrations")
 SHOP = TenantId("shop")
@@ -42,6 +43,7 @@ def old(tmp_path: Path) -> Path:
     return path
 
 
+@SQLITE
 async def test_users_of_before_are_counted_listed_and_found(
     old: Path, tmp_path: Path, open_database: OpenDatabase
 ) -> None:

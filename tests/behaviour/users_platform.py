@@ -6,7 +6,7 @@ from typing import Any
 
 import msgspec
 
-from mercato.adapters.sql.sqlite import SqliteDatabase
+from mercato.adapters.sql.database import Database
 from mercato.users.domain import NewUser
 from mercato.users.wiring import UsersService, UsersSettings, build
 from mercato.web.asgi import AsgiApp
@@ -38,7 +38,7 @@ class Platform:
     """One running users service."""
 
     service: UsersService
-    db: SqliteDatabase
+    db: Database
     clock: FakeClock
     send: Client
 
@@ -82,7 +82,7 @@ class Platform:
         return int(row[0])
 
 
-async def start(db: SqliteDatabase, folder: Path, **changed: Any) -> Platform:
+async def start(db: Database, folder: Path, **changed: Any) -> Platform:
     clock = FakeClock()
     settings = msgspec.structs.replace(SETTINGS, **changed)
     service = build(db, clock=clock, key_folder=folder / "keys", settings=settings)

@@ -88,6 +88,10 @@ class InboxStore(Protocol):
         """Keep an event for later, or update it, unless it has been handled meanwhile."""
         ...
 
+    async def unpark(self, event_id: str) -> None:
+        """Forget a parked event whose turn is past. Dead letters stay."""
+        ...
+
     async def bury(self, parked: Parked) -> None:
         """Make an event a dead letter and let its key go on, in one step; not one handled meanwhile."""
         ...
@@ -246,6 +250,9 @@ class Inbox:
             if not by.recorded:
                 await self._store.settle(by)
         except AlreadyHandled:
+            if parked is not None:
+                # Somebody else handled it while it was being parked.
+                await self._store.unpark(event.id)
             return True
         except OutOfTurn as turn:
             return await self._wait_for_turn(event, body, parked, turn.expected)

@@ -11,8 +11,9 @@ from mercato.adapters.sql.database import Database, Tx
 from mercato.adapters.sql.tenant_rows import delete_rows, tables
 from mercato.kernel.errors import Conflict, NotFound
 from mercato.kernel.tenancy import StoreStatus, TenantId
-from mercato.products.stores import words
+from mercato.products.stores.word_index import INDEXES
 from mercato.runtime.embedded import Embedded
+from mercato.users.stores import search
 
 BATCH = 500
 """How many rows one step deletes."""
@@ -82,9 +83,9 @@ async def _found_users(db: Database, tenant: TenantId) -> int:
         rows = await tx.fetch_all(
             "SELECT number FROM user_documents WHERE tenant_id = ? LIMIT ?", (tenant, BATCH)
         )
-        for row in rows:
-            await tx.execute("DELETE FROM user_words WHERE rowid = ?", row)
-            await tx.execute("DELETE FROM user_documents WHERE number = ?", row)
+        for (number,) in rows:
+            await search.INDEXES[tx.dialect].drop(tx, tenant, number)
+            await tx.execute("DELETE FROM user_documents WHERE number = ?", (number,))
         return len(rows)
 
     return await db.transact(step)
@@ -100,7 +101,7 @@ async def _products(db: Database, tenant: TenantId) -> int:
         )
         for position, text, category, shelf in rows:
             if shelf:
-                await words.drop(tx, tenant, position, text, category)
+                await INDEXES[tx.dialect].drop(tx, tenant, position, text, category)
             await tx.execute("DELETE FROM products WHERE position = ?", (position,))
         return len(rows)
 

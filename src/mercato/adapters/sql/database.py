@@ -5,13 +5,16 @@ microseconds, amounts integer minor units, booleans 0 and 1, documents JSON text
 """
 
 from collections.abc import Callable, Coroutine, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Literal, Protocol, TypeVar
 
 from mercato.kernel.errors import Unavailable
 
 Value = str | int | bytes | None
 Row = tuple[Any, ...]
 T = TypeVar("T")
+
+Dialect = Literal["sqlite", "postgres"]
+"""The engine, for the few statements that differ: full-text search, and reading a schema."""
 
 
 class StorageUnavailable(Unavailable):
@@ -29,12 +32,31 @@ class CheckViolation(Exception):
 class Tx(Protocol):
     """One atomic step's view of the database."""
 
+    @property
+    def dialect(self) -> Dialect:
+        """Which engine it is."""
+        ...
+
     async def execute(self, sql: str, params: Sequence[Value] = ()) -> int:
         """Run one statement and return the number of rows it changed."""
         ...
 
     async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
         """Return the first row, or None."""
+        ...
+
+    async def lock_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
+        """Return the first row, or None; no other step can change it until this one has ended.
+
+        What is decided on a row that was read in any other way may be decided on an old one.
+        """
+        ...
+
+    async def lock_name(self, name: str) -> None:
+        """Let no other step that names the same go on until this one has ended.
+
+        It is for what has no row that could be locked. Two names may now and then be taken for one.
+        """
         ...
 
     async def fetch_all(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
@@ -52,6 +74,11 @@ Step = Callable[[Tx], Coroutine[Any, Any, T]]
 
 class Database(Protocol):
     """One service's database."""
+
+    @property
+    def dialect(self) -> Dialect:
+        """Which engine it is."""
+        ...
 
     async def transact(self, step: Step[T]) -> T:
         """Run `step` in one transaction, durable when this returns.

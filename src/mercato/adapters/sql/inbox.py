@@ -45,6 +45,16 @@ class SqlInbox:
 
         await self._db.transact(step)
 
+    async def unpark(self, event_id: str) -> None:
+        """Forget a parked event whose turn is past."""
+
+        async def step(tx: Tx) -> None:
+            await tx.execute(
+                "DELETE FROM inbox_parked WHERE event_id = ? AND state IN ('failed', 'waiting')", (event_id,)
+            )
+
+        await self._db.transact(step)
+
     async def bury(self, parked: Parked) -> None:
         """Make an event a dead letter and let its key go on."""
 
@@ -154,7 +164,7 @@ async def _handled(tx: Tx, parked: Parked) -> bool:
             "SELECT 1 FROM inbox_parked WHERE event_id = ? AND state = 'replay'", (parked.event_id,)
         )
         return row is None
-    row = await tx.fetch_one("SELECT sequence FROM inbox_positions WHERE key = ?", (parked.key,))
+    row = await tx.lock_one("SELECT sequence FROM inbox_positions WHERE key = ?", (parked.key,))
     return row is not None and row[0] >= parked.sequence
 
 

@@ -107,7 +107,7 @@ def _run(path: Path, schema: Schema, direction: str, revision: str) -> None:
     event.listen(engine, "begin", lambda connection: connection.exec_driver_sql("BEGIN IMMEDIATE"))
     try:
         with engine.begin() as connection:
-            config = _config(schema, connection)
+            config = alembic_config(schema, connection)
             getattr(command, direction)(config, revision)
     except CommandError as error:
         raise SchemaTooNew(
@@ -117,7 +117,8 @@ def _run(path: Path, schema: Schema, direction: str, revision: str) -> None:
         engine.dispose()
 
 
-def _config(schema: Schema, connection: Any) -> Any:  # noqa: ANN401  alembic's types stay unimported
+def alembic_config(schema: Schema, connection: Any) -> Any:  # noqa: ANN401  alembic's types stay unimported
+    """Return how alembic migrates a service over a connection."""
     from alembic.config import Config  # noqa: PLC0415
 
     scripts = Path(__file__).parent / "migrations" / "alembic"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mercato.adapters.sql.database import Row, Step, StorageUnavailable, T, Value
+from mercato.adapters.sql.database import Dialect, Row, Step, StorageUnavailable, T, Value
 from mercato.adapters.sql.sqlite_writer import GroupWriter
 
 SEARCH_DEADLINE_S = 5.0
@@ -41,6 +41,8 @@ def connect(path: Path, *, writer: bool) -> sqlite3.Connection:
 
 class SqliteDatabase:
     """A Database over one SQLite file."""
+
+    dialect: Dialect = "sqlite"
 
     def __init__(self, path: Path) -> None:
         """Open `path`. The schema must be there already."""

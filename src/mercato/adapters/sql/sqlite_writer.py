@@ -17,6 +17,7 @@ from typing import Any
 
 from mercato.adapters.sql.database import (
     CheckViolation,
+    Dialect,
     Row,
     Step,
     StorageUnavailable,
@@ -44,6 +45,7 @@ class SqliteTx:
     """The Tx of one step. Its methods never suspend."""
 
     __slots__ = ("_connection", "callbacks")
+    dialect: Dialect = "sqlite"
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -57,6 +59,13 @@ class SqliteTx:
         """Return the first row, or None."""
         rows = self._run(sql, params).fetchall()
         return rows[0] if rows else None
+
+    async def lock_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
+        """Return the first row, or None: there is one writer, so every row is this step's."""
+        return await self.fetch_one(sql, params)
+
+    async def lock_name(self, name: str) -> None:
+        """Do nothing: no other step goes on anyway."""
 
     async def fetch_all(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Return all rows."""

@@ -96,7 +96,7 @@ class SqlOrders:
         there = "" if isinstance(by, ByEvent) else " AND deleted_at IS NULL"
 
         async def work(tx: Tx) -> tuple[Order, Events]:
-            row = await tx.fetch_one(
+            row = await tx.lock_one(
                 f"SELECT {_COLUMNS} FROM orders WHERE tenant_id = ? AND id = ?{there}", (tenant, order_id)
             )
             if row is None:

@@ -81,7 +81,8 @@ class SqlPayments:
         """Open a payment. Raises Conflict for an order that has one, or that was cancelled."""
 
         async def work(tx: Tx) -> tuple[Payment, Events]:
-            # The cancellation may have come between asking orders and this step.
+            # The cancellation may have come between asking orders and this step, or come beside it.
+            await tx.lock_name(_fate_of(payment.tenant_id, payment.order_id))
             fate = await tx.fetch_one(
                 "SELECT cancelled_at FROM order_fates WHERE tenant_id = ? AND order_id = ?",
                 (payment.tenant_id, payment.order_id),
@@ -103,7 +104,7 @@ class SqlPayments:
         """Load, decide and store with the events. Raises NotFound."""
 
         async def work(tx: Tx) -> tuple[Payment, Events]:
-            row = await tx.fetch_one(
+            row = await tx.lock_one(
                 f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND id = ?", (tenant, payment_id)
             )
             if row is None:
@@ -118,12 +119,13 @@ class SqlPayments:
         """Note that no payment may be opened for the order, and change the one it has."""
 
         async def work(tx: Tx) -> tuple[Payment | None, Events]:
+            await tx.lock_name(_fate_of(tenant, order_id))
             await tx.execute(
                 "INSERT INTO order_fates (tenant_id, order_id, cancelled_at) VALUES (?, ?, ?)"
                 " ON CONFLICT DO NOTHING",
                 (tenant, order_id, to_micros(at)),
             )
-            row = await tx.fetch_one(
+            row = await tx.lock_one(
                 f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND active_order_id = ?",
                 (tenant, order_id),
             )
@@ -143,7 +145,7 @@ class SqlPayments:
             )
             if not is_new:
                 return Heard.REPEATED, ()
-            row = await tx.fetch_one(
+            row = await tx.lock_one(
                 f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND id = ? AND provider = ?",
                 (notice.tenant, notice.payment_id, provider),
             )
@@ -195,6 +197,11 @@ class SqlPayments:
             " pending_refunds, provider FROM payments"
         )
         return [_book(row) for row in rows]
+
+
+def _fate_of(tenant: TenantId, order_id: OrderId) -> str:
+    """Name what opening a payment and cancelling its order decide between them."""
+    return f"{tenant}/fate/{order_id}"
 
 
 async def _apply(tx: Tx, payment: Payment, decide: Decide) -> tuple[Payment, Events]:

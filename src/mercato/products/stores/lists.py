@@ -23,6 +23,7 @@ from mercato.kernel.tenancy import TenantId
 from mercato.products.ports import After, Exported, Listed, Order, Part, ProductFilter, SortBy
 from mercato.products.stores import words
 from mercato.products.stores.rows import COLUMNS, IN_STOCK, SOLD_OUT, load_product
+from mercato.products.stores.word_index import INDEXES, WordIndex
 
 _KEYS = {SortBy.CREATED: "p.position", SortBy.PRICE: "p.price", SortBy.NAME: "p.name_key"}
 _KEY_TYPES: dict[SortBy, type] = {SortBy.CREATED: NoneType, SortBy.NAME: str}
@@ -60,6 +61,7 @@ class _Wanted(msgspec.Struct, frozen=True):
     tenant: TenantId
     filter: ProductFilter
     words: tuple[str, ...] = ()
+    index: WordIndex = INDEXES["sqlite"]
 
     @property
     def shelves(self) -> tuple[int, ...]:
@@ -111,8 +113,7 @@ class _Wanted(msgspec.Struct, frozen=True):
 
     def matches(self) -> _Sql:
         """Ask the index of words."""
-        query = words.query(self.tenant, self.words, self.filter.category)
-        return _Sql(f" FROM {words.INDEX} WHERE {words.MATCHES}", (query,))
+        return _Sql(*self.index.matches(self.tenant, self.words, self.filter.category))
 
 
 class SqlProductLists:
@@ -120,11 +121,12 @@ class SqlProductLists:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._index = INDEXES[db.dialect]
 
     async def page(self, tenant: TenantId, wanted: ProductFilter, order: Order, part: Part) -> list[Listed]:
         """Return a page of products."""
         seek = None if part.after is None else await self._seek(tenant, wanted, order, part.after)
-        asked = _asked(tenant, wanted)
+        asked = _asked(self._index, tenant, wanted)
         if asked is None:
             return []
         found: list[Row] = []
@@ -145,7 +147,7 @@ class SqlProductLists:
         an index (a million in some 50 ms). Words together with prices or stock, and a SKU, are
         looked at row by row, unless those are more than 20,000.
         """
-        asked = _asked(tenant, wanted)
+        asked = _asked(self._index, tenant, wanted)
         if asked is None:
             return 0
         if wanted.sku is not None:
@@ -256,14 +258,14 @@ class SqlProductLists:
         return await self._db.search(sql.text, sql.params)
 
 
-def _asked(tenant: TenantId, wanted: ProductFilter) -> _Wanted | None:
+def _asked(index: WordIndex, tenant: TenantId, wanted: ProductFilter) -> _Wanted | None:
     """Return the list to find, or None if it can have nothing in it."""
     if wanted.category == "":
         return None
     if wanted.search is None:
         return _Wanted(tenant, wanted)
     found = words.words_of(wanted.search)
-    return _Wanted(tenant, wanted, found) if found else None
+    return _Wanted(tenant, wanted, found, index) if found else None
 
 
 def _is_key(key: int | str | None, wanted: ProductFilter, order: Order) -> bool:
@@ -348,20 +350,20 @@ def _among(asked: _Wanted, rows: _Sql) -> _Sql:
 
 def _matches(asked: _Wanted) -> _Sql:
     """Find the positions of all that match the words."""
-    return _Sql(f"SELECT {words.INDEX}.rowid AS position") + asked.matches()
+    return _Sql(f"SELECT {asked.index.position} AS position") + asked.matches()
 
 
 def _matched(asked: _Wanted, order: Order, seek: _Seek | None) -> _Sql:
     """Walk along the matches of the words, which the index yields in the order of making."""
-    rowid = f"{words.INDEX}.rowid"
-    matches = _Sql(f"SELECT {rowid} AS position, {rowid} AS k") + asked.matches()
+    found = asked.index.position
+    matches = _Sql(f"SELECT {found} AS position, {found} AS k") + asked.matches()
     if seek is not None:
-        matches += _Sql(f" AND {rowid} {'<' if order.descending else '>'} ?", (seek.position,))
+        matches += _Sql(f" AND {found} {'<' if order.descending else '>'} ?", (seek.position,))
     tested = asked.shelf_tested() + asked.prices_tested()
     if tested.text:
-        looked_up = " AND EXISTS (SELECT 1 FROM products p WHERE p.position = " + rowid
+        looked_up = " AND EXISTS (SELECT 1 FROM products p WHERE p.position = " + found
         matches += _Sql(looked_up) + tested + ")"
-    return matches + f" ORDER BY {rowid} {'DESC' if order.descending else 'ASC'}"
+    return matches + f" ORDER BY {found} {'DESC' if order.descending else 'ASC'}"
 
 
 def _of_sku(asked: _Wanted, order: Order, seek: _Seek | None = None) -> _Sql:

@@ -11,6 +11,7 @@ from mercato.kernel.ids import ProductId
 from mercato.kernel.tenancy import TenantId
 from mercato.products.domain import DuplicateSku, Inventory, Product
 from mercato.products.stores import words
+from mercato.products.stores.word_index import INDEXES
 
 GONE, SOLD_OUT, IN_STOCK = 0, 1, 2
 """The shelf a product is on: out of the catalogue, or in it and sold out or not."""
@@ -40,11 +41,19 @@ class Stored(msgspec.Struct, frozen=True):
 
 
 async def find_stored(tx: Tx, tenant: TenantId, column: str, value: str) -> Stored | None:
-    """Return the product in the catalogue whose `id` or `live_sku` that is."""
-    row = await tx.fetch_one(
+    """Return the product in the catalogue whose `id` or `live_sku` that is, for the step to change it."""
+    row = await tx.lock_one(
         f"{_STORED} WHERE p.tenant_id = ? AND p.{column} = ? AND p.shelf > 0", (tenant, value)
     )
     return None if row is None else Stored(load_product(row[:-3]), *row[-3:])
+
+
+async def find_product(tx: Tx, tenant: TenantId, column: str, value: str) -> Product | None:
+    """Return the product in the catalogue whose `id` or `live_sku` that is, as it was last committed."""
+    row = await tx.fetch_one(
+        f"{PRODUCTS} WHERE p.tenant_id = ? AND p.{column} = ? AND p.shelf > 0", (tenant, value)
+    )
+    return None if row is None else load_product(row)
 
 
 def load_product(row: Row) -> Product:
@@ -124,6 +133,7 @@ async def insert(tx: Tx, product: Product, tally: Tally, *, import_id: str | Non
     Lists by creation go by position, and times must agree with them: so a product counts as
     made no earlier than the one before it.
     """
+    await tx.lock_name(f"{product.tenant_id}/products")
     made_at = max(to_micros(product.created_at), await _newest(tx, product.tenant_id))
     product = msgspec.structs.replace(
         product, created_at=from_micros(made_at), updated_at=from_micros(made_at)
@@ -156,7 +166,7 @@ async def insert(tx: Tx, product: Product, tally: Tally, *, import_id: str | Non
     )
     if row is None:
         raise _duplicate(product.sku)
-    await words.put(tx, product.tenant_id, row[0], text, product.category)
+    await INDEXES[tx.dialect].put(tx, product.tenant_id, row[0], text, product.category)
     await tx.execute(
         "INSERT INTO inventory (tenant_id, product_id, on_hand, reserved, updated_at, version)"
         " VALUES (?, ?, 0, 0, ?, 1)",
@@ -192,8 +202,8 @@ async def update(tx: Tx, before: Stored, product: Product, tally: Tally, *, impo
         raise _duplicate(product.sku) from None
     category = before.product.category
     if (text, product.category) != (before.words, category):
-        await words.drop(tx, product.tenant_id, before.position, before.words, category)
-        await words.put(tx, product.tenant_id, before.position, text, product.category)
+        await INDEXES[tx.dialect].drop(tx, product.tenant_id, before.position, before.words, category)
+        await INDEXES[tx.dialect].put(tx, product.tenant_id, before.position, text, product.category)
     if product.category != category:
         shelf = IN_STOCK if before.product.in_stock else SOLD_OUT
         tally.move(category, shelf, GONE)
@@ -207,7 +217,7 @@ async def remove(tx: Tx, before: Stored, product: Product, tally: Tally) -> None
         (GONE, to_micros(product.updated_at), product.version, before.position),
     )
     category = before.product.category
-    await words.drop(tx, product.tenant_id, before.position, before.words, category)
+    await INDEXES[tx.dialect].drop(tx, product.tenant_id, before.position, before.words, category)
     tally.move(category, IN_STOCK if before.product.in_stock else SOLD_OUT, GONE)
 
 

@@ -96,7 +96,7 @@ class SqlCatalogue:
         """Change a product's stock in one step."""
 
         async def work(tx: Tx) -> tuple[Inventory, Events]:
-            row = await tx.fetch_one(INVENTORY + _IN_CATALOGUE, (tenant, product_id))
+            row = await tx.lock_one(INVENTORY + _IN_CATALOGUE, (tenant, product_id))
             if row is None:
                 raise NotFound("There is no such product.")
             counted, movements, events = count(load_inventory(row))

@@ -17,7 +17,7 @@ from mercato.kernel.tenancy import TenantId
 from mercato.products.domain import Hold, HoldState, Product, Short
 from mercato.products.ports import Decide, Shortage
 from mercato.products.stores.ledger import Ledger
-from mercato.products.stores.rows import find_stored
+from mercato.products.stores.rows import find_product
 
 _HOLDS = "SELECT tenant_id, order_id, state, currency, lines, expires_at, next_check_at FROM reservations"
 _BOOKS_PAGE = 1_000
@@ -46,7 +46,7 @@ class SqlHolds:
         """Decide on an order's hold and carry it out in one step."""
 
         async def work(tx: Tx) -> tuple[Hold | None, Events]:
-            row = await tx.fetch_one(f"{_HOLDS} WHERE tenant_id = ? AND order_id = ?", (tenant, order_id))
+            row = await tx.lock_one(f"{_HOLDS} WHERE tenant_id = ? AND order_id = ?", (tenant, order_id))
             before = None if row is None else _load(row)
             # Who holds stock already needs no catalogue.
             found = await _find_products(tx, tenant, products if before is None else ())
@@ -88,11 +88,12 @@ async def hold_books(db: Database) -> list[HoldBook]:
 
 async def _find_products(tx: Tx, tenant: TenantId, names: Sequence[str]) -> dict[str, Product]:
     """Return the products that are called so, by id or SKU."""
+    # They are not held: of one that many order at once, only the stock is waited for.
     found: dict[str, Product] = {}
     for name in names:
-        stored = await find_stored(tx, tenant, "id" if is_id(name) else "live_sku", name)
-        if stored is not None:
-            found[name] = stored.product
+        product = await find_product(tx, tenant, "id" if is_id(name) else "live_sku", name)
+        if product is not None:
+            found[name] = product
     return found
 
 

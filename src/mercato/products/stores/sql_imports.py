@@ -120,7 +120,7 @@ class _Step(msgspec.Struct, frozen=True):
     async def _inventory(self, row: ImportRow, before: rows.Stored | None) -> Inventory | None:
         if before is None or not isinstance(row.stock, int):
             return None
-        found = await self.tx.fetch_one(rows.INVENTORY, (self.tenant, before.product.id))
+        found = await self.tx.lock_one(rows.INVENTORY, (self.tenant, before.product.id))
         return None if found is None else rows.load_inventory(found)
 
     async def _write(self, decided: Decided, before: rows.Stored | None) -> None:

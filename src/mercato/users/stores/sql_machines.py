@@ -55,6 +55,7 @@ class SqlApiClients:
         """Store a new machine. Raises TooManyClients."""
 
         async def work(tx: Tx) -> tuple[ApiClient, Events]:
+            await tx.lock_name(f"{client.tenant_id}/api-clients")
             counted = await tx.fetch_one(
                 "SELECT count(*) FROM api_clients WHERE tenant_id = ?", (client.tenant_id,)
             )
@@ -116,7 +117,7 @@ def _where(*, any_store: bool) -> str:
 
 
 async def _found(tx: Tx, tenant: TenantId, client: UserId) -> ApiClient:
-    row = await tx.fetch_one(_ONE, (tenant, client))
+    row = await tx.lock_one(_ONE, (tenant, client))
     if row is None:
         raise NotFound("There is no such API client.")
     return _load(row)

@@ -30,7 +30,7 @@ class SqlSessions:
         user = account.user
 
         async def work(tx: Tx) -> tuple[bool, Events]:
-            as_seen = await tx.fetch_one(
+            as_seen = await tx.lock_one(
                 "SELECT 1 FROM users WHERE tenant_id = ? AND id = ? AND password_hash = ?",
                 (user.tenant_id, user.id, account.password_hash),
             )
@@ -84,7 +84,8 @@ class SqlSessions:
         """End the family of a refresh token. Idempotent."""
 
         async def work(tx: Tx) -> tuple[None, Events]:
-            row = await tx.fetch_one(
+            # Behind whoever is replacing the token just now, so that its successor ends too.
+            row = await tx.lock_one(
                 "SELECT family_id FROM refresh_tokens WHERE tenant_id = ? AND token_hash = ?",
                 (tenant, token_hash),
             )

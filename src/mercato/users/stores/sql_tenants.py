@@ -75,7 +75,7 @@ class SqlTenants:
         """Load a store, decide, and store it with the events, in one step. Raises NotFound."""
 
         async def work(tx: Tx) -> tuple[Tenant, Events]:
-            row = await tx.fetch_one(f"SELECT {_TENANT} FROM tenants WHERE tenant_id = ?", (tenant,))
+            row = await tx.lock_one(f"SELECT {_TENANT} FROM tenants WHERE tenant_id = ?", (tenant,))
             if row is None:
                 raise NotFound("There is no such store.")
             found = _tenant(row)

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 
-from mercato.adapters.sql.database import Tx, UniqueViolation, Value
+from mercato.adapters.sql.database import Dialect, Tx, UniqueViolation, Value
 from mercato.adapters.sql.steps import Steps, Work
 from mercato.contracts.events import Events
 from mercato.kernel.cause import Cause
@@ -58,7 +58,7 @@ class SqlUsers:
 
     async def search(self, tenant: TenantId, wanted: UserFilter, window: Window) -> list[User]:
         """Return a window of the store's users, newest first."""
-        statement = page(tenant, wanted, window)
+        statement = page(self._db.dialect, tenant, wanted, window)
         if statement is None:
             return []
         rows = await self._db.search(*statement)
@@ -67,10 +67,10 @@ class SqlUsers:
     async def count(self, tenant: TenantId, wanted: UserFilter) -> int:
         """Return how many users there are: found ones are counted, others have been."""
         if wanted.search is not None:
-            expression = search.expression(tenant, wanted)
-            if expression is None:
+            found = search.found(self._db.dialect, tenant, wanted)
+            if found is None:
                 return 0
-            rows = await self._db.search(search.COUNT, (expression,))
+            rows = await self._db.search(found.count, found.params)
             return int(rows[0][0])
         rows = await self._db.fetch_all(
             "SELECT role, is_active, users FROM user_counts WHERE tenant_id = ?", (tenant,)
@@ -160,15 +160,17 @@ class SqlUsers:
             raise _duplicate() from None
 
 
-def page(tenant: TenantId, wanted: UserFilter, window: Window) -> tuple[str, list[Value]] | None:
+def page(
+    dialect: Dialect, tenant: TenantId, wanted: UserFilter, window: Window
+) -> tuple[str, list[Value]] | None:
     """Return the statement of a window, newest first; None where nothing can be found."""
     if wanted.search is not None:
-        expression = search.expression(tenant, wanted)
-        if expression is None:
+        found = search.found(dialect, tenant, wanted)
+        if found is None:
             return None
-        source, where, params = search.FOUND, search.MATCHES, list[Value]((expression,))
-        order = search.NEWEST_FIRST
-        condition, more = search.after(tenant, window.after or "")
+        source, where, params = found.source, found.where, list(found.params)
+        order = found.newest_first
+        condition, more = found.after(window.after or "")
     else:
         source, params = "users u", list[Value]((tenant,))
         where = "u.tenant_id = ? AND u.email_key IS NOT NULL"

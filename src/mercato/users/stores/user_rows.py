@@ -17,8 +17,8 @@ ONE = f"SELECT {USER}, password_hash FROM users WHERE tenant_id = ? AND id = ? A
 
 
 async def find_user(tx: Tx, tenant: TenantId, user_id: UserId) -> User | None:
-    """Return a user, as the step sees them."""
-    row = await tx.fetch_one(ONE, (tenant, user_id))
+    """Return a user, whom nobody else changes until the step ends."""
+    row = await tx.lock_one(ONE, (tenant, user_id))
     return None if row is None else load_account(row).user
 
 

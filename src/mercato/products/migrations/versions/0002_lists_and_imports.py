@@ -17,6 +17,10 @@ _WORD = 64
 _COLUMNS = "tenant_id, id, sku, live_sku, price, currency, created_at, updated_at, version, name, description"
 
 
+def _is_postgres() -> bool:
+    return op.get_bind().dialect.name == "postgresql"
+
+
 def upgrade() -> None:
     """Give products a position, index them for every list, and keep what imports have done."""
     op.rename_table("products", "products_before")
@@ -78,6 +82,14 @@ def _products() -> None:
 
 def _words() -> None:
     """Make the full-text index: of positions alone, since the words are beside the product."""
+    if _is_postgres():
+        op.create_table(
+            "product_terms",
+            sa.Column("tenant_id", sa.String(63), primary_key=True),
+            sa.Column("term", sa.String(_WORD), primary_key=True),
+            sa.Column("position", sa.BigInteger, primary_key=True),
+        )
+        return
     op.execute(
         "CREATE VIRTUAL TABLE product_words USING fts5"
         "(words, content='', columnsize=0, detail=none, tokenize='ascii')"
@@ -87,6 +99,9 @@ def _words() -> None:
 def _copy() -> None:
     """Move the products over in the order they were made."""
     bind = op.get_bind()
+    if _is_postgres():
+        # Mercato came to PostgreSQL with this revision: there is nothing from before.
+        return
     last = (-1, "")
     while True:
         rows = bind.exec_driver_sql(
@@ -167,7 +182,7 @@ def downgrade() -> None:
     op.drop_table("imports")
     op.drop_column("inventory", "version")
     op.drop_table("product_counts")
-    op.execute("DROP TABLE product_words")
+    op.drop_table("product_terms" if _is_postgres() else "product_words")
     for name in ("newest", "price", "name"):
         op.drop_index(f"products_{name}", "products")
         op.drop_index(f"products_category_{name}", "products")

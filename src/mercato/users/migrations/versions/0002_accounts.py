@@ -56,6 +56,16 @@ def upgrade() -> None:
         sa.Column("user_id", sa.String(36), nullable=False),
     )
     op.create_index("user_documents_user", "user_documents", ["tenant_id", "user_id"], unique=True)
+    if op.get_bind().dialect.name == "postgresql":
+        # Mercato came to PostgreSQL with this revision: there is nobody from before.
+        op.create_table(
+            "user_terms",
+            sa.Column("tenant_id", sa.String(63), primary_key=True),
+            sa.Column("term", sa.String(64), primary_key=True),
+            sa.Column("number", sa.Integer, primary_key=True),
+        )
+        op.create_index("user_terms_number", "user_terms", ["tenant_id", "number"])
+        return
     op.execute("CREATE VIRTUAL TABLE user_words USING fts5(words, tokenize = \"unicode61 tokenchars '-_'\")")
     _index_all()
 
@@ -100,7 +110,7 @@ def _words(text: str) -> list[str]:
 
 def downgrade() -> None:
     """Drop it."""
-    op.execute("DROP TABLE user_words")
+    op.drop_table("user_terms" if op.get_bind().dialect.name == "postgresql" else "user_words")
     op.drop_table("user_documents")
     op.drop_table("token_cuts")
     op.drop_table("user_counts")

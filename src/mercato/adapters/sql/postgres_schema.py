@@ -1,0 +1,140 @@
+"""Schemas on PostgreSQL: migrations, rights, and row-level security on every table that is of stores.
+
+Three roles: one owns the tables and migrates; one serves, and sees the rows of the store that its
+connection works for; one does the platform's own work, and sees all rows. What the second and the
+third may is granted here, so neither owns anything.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+import asyncpg
+
+from mercato.adapters.sql.postgres import TENANT_SETTING
+from mercato.adapters.sql.schema import Schema, SchemaTooNew, alembic_config
+
+MIGRATION_DEADLINE_S = 600.0
+_LOCK = 7_265_231
+"""The advisory lock of whoever migrates: of several that start at once, one does."""
+
+_TABLES = """
+SELECT c.table_name::text, bool_or(c.column_name = 'tenant_id'), bool_or(c.column_name = 'key')
+FROM information_schema.columns c
+JOIN information_schema.tables t USING (table_schema, table_name)
+WHERE c.table_schema = 'public' AND t.table_type = 'BASE TABLE'
+GROUP BY c.table_name ORDER BY c.table_name
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Roles:
+    """The roles that are granted what they need. They are there already."""
+
+    serving: str
+    system: str
+
+    @classmethod
+    def of(cls, url: str, system_url: str) -> "Roles":
+        """Return the roles that the two URLs connect as. Raises ValueError where one names none."""
+        names = [urlsplit(each).username for each in (url, system_url)]
+        if not names[0] or not names[1]:
+            raise ValueError("a database URL must name its role: postgresql://ROLE:PASSWORD@HOST/DATABASE")
+        return cls(names[0], names[1])
+
+
+async def current(url: str) -> str | None:
+    """Return the revision that the database stands at, None if it has no schema."""
+    connection = await asyncpg.connect(url)
+    try:
+        found = await connection.fetchval("SELECT version_num FROM alembic_version")
+    except asyncpg.UndefinedTableError:
+        return None
+    finally:
+        await connection.close()
+    return None if found is None else str(found)
+
+
+async def upgrade(url: str, schema: Schema, roles: Roles, revision: str = "head") -> None:
+    """Migrate up to `revision`, wholly or not at all, and grant the roles their rights. Idempotent.
+
+    `url` connects as the owner. Raises SchemaTooNew for an unknown present revision.
+    """
+    await _migrate(url, schema, "upgrade", revision, roles)
+
+
+async def downgrade(url: str, schema: Schema, roles: Roles, revision: str) -> None:
+    """Migrate down to `revision`; `base` is an empty database, `-1` one step back."""
+    await _migrate(url, schema, "downgrade", revision, roles)
+
+
+async def _migrate(url: str, schema: Schema, direction: str, revision: str, roles: Roles) -> None:
+    from sqlalchemy import text  # noqa: PLC0415  slow to import, and rarely needed
+    from sqlalchemy.ext.asyncio import create_async_engine  # noqa: PLC0415
+
+    engine = create_async_engine(url.replace("postgresql://", "postgresql+asyncpg://", 1))
+    try:
+        async with asyncio.timeout(MIGRATION_DEADLINE_S), engine.begin() as connection:
+            await connection.execute(text(f"SELECT pg_advisory_xact_lock({_LOCK})"))
+            await connection.run_sync(lambda sync: _run(sync, schema, direction, revision))
+            raw = await connection.get_raw_connection()
+            assert raw.driver_connection is not None  # noqa: S101  it has just been used
+            await _secure(raw.driver_connection, roles)
+    finally:
+        await engine.dispose()
+
+
+def _run(connection: Any, schema: Schema, direction: str, revision: str) -> None:  # noqa: ANN401  SQLAlchemy's
+    from alembic import command  # noqa: PLC0415  slow to import, and rarely needed
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    _compare_bytes()
+    try:
+        getattr(command, direction)(alembic_config(schema, connection), revision)
+    except CommandError as error:
+        raise SchemaTooNew(
+            f"The {schema.service} database has a schema this version does not know ({error})."
+        ) from error
+
+
+def _compare_bytes() -> None:
+    """Have every text compared by its bytes, as SQLite does and cursors expect, whatever the locale is."""
+    import sqlalchemy as sa  # noqa: PLC0415  slow to import, and rarely needed
+    from sqlalchemy.ext.compiler import compiles  # noqa: PLC0415
+
+    @compiles(sa.String, "postgresql")
+    @compiles(sa.Text, "postgresql")
+    def by_bytes(kind: Any, compiler: Any, **options: Any) -> str:  # noqa: ANN401  SQLAlchemy's own
+        name = "visit_text" if isinstance(kind, sa.Text) else "visit_VARCHAR"
+        return f'{getattr(compiler, name)(kind, **options)} COLLATE "C"'
+
+
+async def _secure(connection: "asyncpg.Connection[asyncpg.Record]", roles: Roles) -> None:
+    """Grant the roles their rights on all tables, and fence off the rows of each store."""
+    serving, system = _quoted(roles.serving), _quoted(roles.system)
+    for role in (serving, system):
+        await connection.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
+        await connection.execute(
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+        )
+        await connection.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}")
+    store = f"current_setting('{TENANT_SETTING}', true)"
+    for table, has_tenant, has_key in await connection.fetch(_TABLES):
+        if not has_tenant and not has_key:
+            continue
+        # An ordering key is `store/family/subject`.
+        own = f"tenant_id = {store}" if has_tenant else f"split_part(key, '/', 1) = {store}"
+        await connection.execute(
+            f"ALTER TABLE {_quoted(table)} ENABLE ROW LEVEL SECURITY;"
+            f"ALTER TABLE {_quoted(table)} FORCE ROW LEVEL SECURITY;"
+            f"DROP POLICY IF EXISTS store ON {_quoted(table)};"
+            f"CREATE POLICY store ON {_quoted(table)} TO {serving} USING ({own}) WITH CHECK ({own});"
+            f"DROP POLICY IF EXISTS platform ON {_quoted(table)};"
+            f"CREATE POLICY platform ON {_quoted(table)} TO {system}, CURRENT_USER"
+            " USING (true) WITH CHECK (true);"
+        )
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'

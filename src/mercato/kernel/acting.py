@@ -1,0 +1,33 @@
+"""For whom the present task works: the store that authentication or an event has named, or the platform.
+
+Every statement names its store. This says it once more, apart from the statements, so that a database
+can hold each of them to it: a second fence, for the day on which the first has a hole.
+"""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+
+from mercato.kernel.tenancy import TenantId
+
+_acting: ContextVar[TenantId | None] = ContextVar("acting", default=None)
+
+
+def acting_for() -> TenantId | None:
+    """Return the store that the task works for; None for the platform's own work, on every store."""
+    return _acting.get()
+
+
+def act_for(tenant: TenantId) -> None:
+    """Let the rest of this task, and the tasks that it starts, work for one store."""
+    _acting.set(tenant)
+
+
+@contextmanager
+def acting(tenant: TenantId | None) -> Iterator[None]:
+    """Work for one store, or for the platform, for a while."""
+    before = _acting.set(tenant)
+    try:
+        yield
+    finally:
+        _acting.reset(before)

@@ -1,0 +1,21 @@
+"""Which servers this machine has. Where CI says that it is CI, all must be there."""
+
+import os
+from collections.abc import Callable
+
+import pytest
+
+from tests import postgres_server
+
+_FOUND: dict[str, Callable[[], bool]] = {"postgres": lambda: postgres_server.binaries() is not None}
+
+
+def available(name: str) -> bool:
+    """Say whether an engine can be run here. Fails the test where it has to be there."""
+    found = _FOUND[name]()
+    assert found or os.environ.get("CI") != "true", f"{name} is not installed, and CI needs it"
+    return found
+
+
+SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
+"""Marks a test of what is SQLite's own: its file, its plans, its one writer."""
