@@ -15,7 +15,6 @@ from mercato.contracts.products import WantedLine
 from mercato.kernel.tenancy import TenantId
 from tests.behaviour.products_shop import ACME, Answer, Shop, open_shop
 from tests.conftest import OpenDatabase
-from tests.engines import SQLITE
 
 PRODUCTS: list[dict[str, Any]] = [
     {"sku": "MUG-1", "name": "Éclair mug", "price": 5, "category": "kitchen", "stock": 1},
@@ -363,7 +362,6 @@ FILTERS = {
 }
 
 
-@SQLITE
 @pytest.mark.parametrize("filtered", FILTERS.values(), ids=FILTERS.keys())
 @pytest.mark.parametrize("sort", SORTS)
 async def test_no_list_of_100000_scans_or_sorts_them(
