@@ -88,9 +88,9 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
         case "orders":
             parts = build_orders(settings, clock, AwayStock()).parts
         case "payments":
-            payments = build_payments(settings, clock, AwayOrders())
+            payments = build_payments(settings, clock, AwayOrders(), sandbox_secret=keys.hash_secret().hex())
             parts, closers = payments.parts, (payments.close,)
-            before_start = (payments.take_up,)
+            before_start = () if settings.database_url else (payments.take_up,)
         case _:
             raise ValueError(service)
     composition = Composition(
@@ -101,6 +101,7 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
         find_store=find_store,
         limits=settings.limits(quotas),
         hash_secret=keys.hash_secret(),
+        is_alone=not settings.database_url,
         workers=(("keys", keys.watch),),
         before_start=before_start,
         closers=closers,

@@ -39,6 +39,8 @@ class Composition:
     find_store: FindStore
     limits: Limits
     hash_secret: bytes
+    is_alone: bool = True
+    """No other process works on the databases, so whatever was under way at the start is over."""
     workers: tuple[tuple[str, Worker], ...] = ()
     before_start: tuple[Callable[[], Awaitable[object]], ...] = ()
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
@@ -83,10 +85,11 @@ class Process:
     async def start(self) -> None:
         """Take up what a crash left unfinished, then start every relay, inbox and worker.
 
-        The caller holds the lock of the databases: whoever held a claim before is gone.
+        Where there may be other processes, each claim's lease runs out by itself.
         """
-        for parts in self.composition.services.values():
-            await parts.claims.end_leases()
+        if self.composition.is_alone:
+            for parts in self.composition.services.values():
+                await parts.claims.end_leases()
         await self.composition.limits.load(self._clock())
         for prepare in self.composition.before_start:
             await prepare()

@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from mercato.adapters.sql.database import Database, Row, Tx
+from mercato.adapters.sql.database import Database, Row, Tx, UniqueViolation
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.events import Events
 from mercato.contracts.products import PricedLine
@@ -58,7 +58,11 @@ class SqlHolds:
                 await _save(tx, tenant, order_id, before, outcome.hold, at)
             return outcome.hold, outcome.events
 
-        return await self._steps.run(by, work)
+        try:
+            return await self._steps.run(by, work)
+        except UniqueViolation:
+            # Somebody else has begun the same order's hold beside this; now it is there to be met.
+            return await self._steps.run(by, work)
 
     async def due(self, at: datetime, limit: int) -> list[Hold]:
         """Return holds of any store that are to be checked."""
