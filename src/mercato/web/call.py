@@ -11,7 +11,8 @@ from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import TenantId
 from mercato.kernel.versions import ANY_VERSION, Expected
-from mercato.web.envelope import encode, success
+from mercato.web.dialect import ENVELOPED, Dialect
+from mercato.web.envelope import encode
 
 ANONYMOUS = "anonymous"
 
@@ -33,6 +34,8 @@ class Call:
     effect: ByCall | None = None
     expected: Expected = ANY_VERSION
     """What If-Match says, at an endpoint that is declared `versioned`."""
+    dialect: Dialect = ENVELOPED
+    """How an answer is written that is stored for repeated calls."""
 
     @property
     def principal(self) -> Principal:
@@ -55,7 +58,8 @@ class Call:
 
         The answer, `view` of what was saved, is stored with the effect for repeated calls.
         """
-        self.effect = ByCall(self.actor, self.claim, lambda saved: success(encode(view(saved))))
+        write = self.dialect.success
+        self.effect = ByCall(self.actor, self.claim, lambda saved: write(encode(view(saved)), None))
         return self.effect
 
     def part(self) -> ByCall:

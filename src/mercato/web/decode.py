@@ -166,7 +166,8 @@ def _nul_fields(value: object, path: str) -> "list[FieldError]":
     if isinstance(value, str):
         return [FieldError(path or "body", "must not contain NUL")] if "\0" in value else []
     if isinstance(value, msgspec.Struct):
-        pairs = [(_join(path, name), getattr(value, name)) for name in value.__struct_fields__]
+        names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        pairs = [(_join(path, written), getattr(value, name)) for written, name in names]
     elif isinstance(value, (list, tuple)):
         pairs = [(f"{path}[{index}]", each) for index, each in enumerate(value)]
     elif isinstance(value, dict):
