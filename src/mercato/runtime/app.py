@@ -47,7 +47,7 @@ def application(
     composition = process.composition
     health = Health(composition.name, __version__, _checks(process))
     endpoints = contract_of(process, clock)
-    endpoints += health_web.routes(health).endpoints + docs.routes().endpoints
+    endpoints += health_web.routes(health, composition.services).endpoints + docs.routes().endpoints
     endpoints += _operations(metrics, QueueMetrics(process, registry), endpoints).endpoints
     origins = tuple(origin.strip() for origin in settings.cors_origins.split(",") if origin.strip())
     access_log = AccessLog(write, delay_s=_LOG_DELAY_S)

@@ -134,11 +134,19 @@ class UserStore(Protocol):
         ...
 
     async def change_password(
-        self, account: Account, new_hash: str, session: RefreshToken | None, *, at: datetime, by: Cause
+        self,
+        account: Account,
+        new_hash: str,
+        session: RefreshToken | None,
+        *,
+        also: DecideUser | None = None,
+        at: datetime,
+        by: Cause,
     ) -> bool:
         """Replace the password of an account, unless it is no longer as `account` says: then return False.
 
-        Every session and token ends, but for the new `session` where there is one.
+        Every session and token ends, but for the new `session` where there is one. In the same step the user
+        becomes what `also` has it, where more is to change.
         """
         ...
 

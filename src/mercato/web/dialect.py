@@ -12,11 +12,12 @@ import msgspec
 
 from mercato.kernel.errors import MercatoError, ValidationFailed
 from mercato.web import envelope
+from mercato.web.decode import Misfit
 from mercato.web.envelope import PageMeta
 from mercato.web.errors import enveloped_error
 from mercato.web.http import Header
 
-_name = re.compile(r"[a-z_]+")
+_name = re.compile(r"[A-Za-z_]+")
 _encode = msgspec.json.Encoder().encode
 
 
@@ -61,10 +62,12 @@ def _link(meta: PageMeta) -> list[Header]:
 
 def _in_words(error: MercatoError, names: Mapping[str, str]) -> str:
     """Say all that is wrong in one text: where fields are at fault, each with what it takes."""
+    if isinstance(error, Misfit):
+        names = {}
+    message = "" if error.details and isinstance(error, ValidationFailed) else error.message
     told = [
         f"{_name.sub(lambda found: names.get(found[0], found[0]), each.field)} {each.message}"
         for each in error.details
+        if each.message not in message
     ]
-    if told and isinstance(error, ValidationFailed):
-        return f"{'; '.join(told)}."
-    return " ".join([error.message, *([f"{'; '.join(told)}."] if told else ())])
+    return f"{message} {'; '.join(told)}.".lstrip() if told else message

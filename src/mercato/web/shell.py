@@ -30,6 +30,7 @@ from mercato.web.download import spooled
 from mercato.web.endpoint import Endpoint, NoQuery
 from mercato.web.envelope import Download, Upload
 from mercato.web.errors import HeadersTooLarge, InternalError, Misframed, UnsupportedMediaType, error_response
+from mercato.web.health import SERVICE_PATHS
 from mercato.web.http import Chunks, Header, Request, Response
 from mercato.web.limits import Limits, OverLimit
 from mercato.web.metrics import RequestMetrics
@@ -61,7 +62,7 @@ _FOR_ALL: Header = (_CACHE_CONTROL, "no-cache")
 _HSTS: Header = ("strict-transport-security", "max-age=31536000; includeSubDomains")
 _REPLAYED: Header = ("idempotent-replayed", "true")
 _UNROUTED = "unrouted"
-_UNLIMITED = ("/health", "/metrics")
+_UNLIMITED = ("/health", "/metrics", *SERVICE_PATHS)
 """Who watches the process comes from one address, and must always be answered."""
 _JSON = ("application/json",)
 

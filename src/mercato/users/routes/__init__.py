@@ -4,6 +4,7 @@ from collections.abc import Awaitable, Callable
 
 from mercato.users.routes.accounts import accounts
 from mercato.users.routes.discovery import discovery
+from mercato.users.routes.flat import DIALECT, flat
 from mercato.users.routes.links import links
 from mercato.users.routes.machines import machines
 from mercato.users.routes.sessions import sessions
@@ -32,6 +33,7 @@ def routes(  # noqa: PLR0913  each is one collaborator
     stores(api, desk, users, onboarding)
     machines(api, machine_desk)
     accounts(api, users)
+    flat(api.speaking(DIALECT, prefix="/users"), users)
     sessions(api, users, credentials)
     links(api, credentials)
     discovery(api, issuer, jwks)

@@ -122,7 +122,11 @@ def _of_staff(api: Routes, users: Users) -> None:
         example={**_EXAMPLE, "email": "grace@example.com", "role": "customer"},
     )
     async def create(call: Call, body: CreateUser) -> UserView:
-        """Give somebody an account. An admin makes customers and admins, an operator operators too."""
+        """Give somebody an account. An admin makes customers and admins, an operator operators too.
+
+        Without a `password` it is an invitation: a link is sent by which they set it, and until then they
+        cannot sign in. The link holds for 7 days.
+        """
         made = await users.create(
             call.principal, body, UserId(call.new_id()), at=call.now, by=call.cause(user_view)
         )

@@ -34,6 +34,13 @@ class Reset(Body, frozen=True):
     new_password: Password
 
 
+class Accept(Body, frozen=True):
+    """An invitation's token, and the first password."""
+
+    token: Annotated[str, msgspec.Meta(max_length=MAX_TOKEN)]
+    new_password: Password
+
+
 class Verify(Body, frozen=True):
     """A link's token."""
 
@@ -65,6 +72,17 @@ def links(api: Routes, credentials: Credentials) -> None:
         """Set a new password by a link. Every session ends, and earlier tokens are void at once."""
         await credentials.reset_password(body.token, body.new_password, at=call.now, by=call.part())
 
+    @api.post(
+        "/api/v1/users/invitation/accept",
+        status=204,
+        allow=PUBLIC,
+        raises=(Forbidden, NotFound, Unavailable),
+        example={"token": _TOKEN, "new_password": "battery staple"},
+    )
+    async def accept_invitation(call: Call, body: Accept) -> None:
+        """Accept an invitation by its link: set the first password. The email is verified by that."""
+        await credentials.accept_invitation(body.token, body.new_password, at=call.now, by=call.part())
+
     @api.post("/api/v1/users/me/email/verification", status=202, allow=PEOPLE, raises=(NotFound, RateLimited))
     async def send_verification(call: Call) -> None:
         """Send the link again that verifies one's email, unless it is verified."""
@@ -88,11 +106,17 @@ def links(api: Routes, credentials: Credentials) -> None:
 def _pages(api: Routes) -> None:
     """Declare the pages that links lead to where a store has none of its own."""
     reset_page, verify_page = _page(_RESET_FORM, _RESET_SCRIPT), _page(_VERIFY_FORM, _VERIFY_SCRIPT)
+    accept_page = _page(_ACCEPT_FORM, _ACCEPT_SCRIPT)
 
     @api.get("/account/reset-password", allow=PUBLIC, in_contract=False)
     async def reset_password_page(call: Call) -> Response:  # noqa: ARG001  it is the same for all
         """Show the form that sets a new password."""
         return _answer(*reset_page)
+
+    @api.get("/account/accept-invitation", allow=PUBLIC, in_contract=False)
+    async def accept_invitation_page(call: Call) -> Response:  # noqa: ARG001  it is the same for all
+        """Show the form that sets the first password."""
+        return _answer(*accept_page)
 
     @api.get("/account/verify-email", allow=PUBLIC, in_contract=False)
     async def verify_email_page(call: Call) -> Response:  # noqa: ARG001  it is the same for all
@@ -129,14 +153,16 @@ form.addEventListener("submit", async (event) => {
   } catch { told.textContent = "That did not work. Please try again."; }
 });
 """
-_RESET_FORM = """<h1>New password</h1><form>
+_SETTING_FORM = """<h1>TITLE</h1><form>
 <label>New password <input id="password" type="password" autocomplete="new-password" minlength="8"
 maxlength="128" required></label> <button>Save</button></form>"""
-_RESET_SCRIPT = (
-    _SCRIPT.replace("PATH", "/api/v1/users/password/reset")
-    .replace("BODY", '{token, new_password: document.getElementById("password").value}')
-    .replace("DONE", "Your password is saved. You can sign in with it now.")
-)
+_SETTING_SCRIPT = _SCRIPT.replace(
+    "BODY", '{token, new_password: document.getElementById("password").value}'
+).replace("DONE", "Your password is saved. You can sign in with it now.")
+_RESET_FORM = _SETTING_FORM.replace("TITLE", "New password")
+_RESET_SCRIPT = _SETTING_SCRIPT.replace("PATH", "/api/v1/users/password/reset")
+_ACCEPT_FORM = _SETTING_FORM.replace("TITLE", "Welcome: choose a password")
+_ACCEPT_SCRIPT = _SETTING_SCRIPT.replace("PATH", "/api/v1/users/invitation/accept")
 _VERIFY_FORM = """<h1>Your email address</h1><form><button>Confirm that it is mine</button></form>"""
 _VERIFY_SCRIPT = (
     _SCRIPT.replace("PATH", "/api/v1/users/email/verify")

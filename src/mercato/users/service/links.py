@@ -92,6 +92,13 @@ class Links:
             log.warning("too many links wait", extra={"tenant": user.tenant_id, "user": user.id})
             return 0
 
+    def invite(self, user: User, *, at: datetime) -> None:
+        """Send a link to accept an invitation. Where too many wait none is sent."""
+        try:
+            self._ask(_Wanted("accept-invitation", user.tenant_id, user.email, at))
+        except Unavailable:
+            log.warning("too many links wait", extra={"tenant": user.tenant_id, "user": user.id})
+
     def _ask(self, wanted: _Wanted) -> int:
         if self._waiting.full():
             raise Unavailable("Too many emails are waiting to be sent.")
@@ -158,7 +165,8 @@ def refused() -> ValidationFailed:
 
 
 def _is_due(wanted: _Wanted, user: User) -> bool:
-    return user.is_active and not (wanted.action == "verify-email" and user.email_verified)
+    done = {"verify-email": user.email_verified, "accept-invitation": not user.is_invited}
+    return user.is_active and not done.get(wanted.action, False)
 
 
 def _stamp(action: LinkAction, account: Account) -> bytes:

@@ -5,12 +5,13 @@ from datetime import datetime
 from mercato.contracts.events import Events
 from mercato.kernel.cause import BySystem, Cause
 from mercato.kernel.errors import NotFound, Unauthenticated
-from mercato.kernel.ids import UserId, uuid7
+from mercato.kernel.ids import UserId, is_id, uuid7
 from mercato.kernel.paging import Window
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId
 from mercato.kernel.versions import Expected
 from mercato.users.domain import (
+    NO_PASSWORD,
     Account,
     NewAccount,
     NewUser,
@@ -22,6 +23,7 @@ from mercato.users.domain import (
     delete_user,
     email_key,
     home,
+    is_email,
     is_visible,
 )
 from mercato.users.ports import Attempts, Passwords, SessionStore, UserFilter, UserStore
@@ -81,7 +83,7 @@ class Users:
         async with self._attempts.attempt(tenant, email_key(email), address, at=at) as attempt:
             token_id = uuid7()
             account = await self._users.account(tenant, email)
-            known = None if account is None else account.password_hash
+            known = None if account is None else account.usable_hash
             right = await self._passwords.verify(password, known)
             if account is not None and right:
                 attempt.succeeded()
@@ -115,6 +117,22 @@ class Users:
         _check_visible(user, caller)
         return user
 
+    async def named(self, caller: Principal, name: str) -> User:
+        """Return a user within the caller's scope by id or email. Raises NotFound."""
+        if is_id(name):
+            return await self.user(caller, UserId(name))
+        found = None
+        if is_email(name) and caller.is_staff:
+            account = await self._users.account(caller.tenant, name)
+            found = None if account is None else account.user
+        elif is_email(name):
+            own = await self._users.find(home(caller), caller.user_id)
+            found = own if own is not None and email_key(own.email) == email_key(name) else None
+        if found is None:
+            raise _no_such_user()
+        _check_visible(found, caller)
+        return found
+
     async def search(self, caller: Principal, wanted: UserFilter, window: Window) -> list[User]:
         """Return a window of the users of the store that the caller acts in, newest first."""
         return await self._users.search(caller.tenant, wanted, window)
@@ -128,14 +146,16 @@ class Users:
     ) -> User:
         """Make a user of the store that the caller acts in, and send a link that verifies the email.
 
+        Without a password it is an invitation: the link is one by which the user sets it.
+
         Raises ValidationFailed, DuplicateEmail, and Forbidden for a role that the caller may not give.
         """
         role = Role(new.role)
         check_given_role(caller, role, caller.tenant)
         user, events = create_user(new, caller.tenant, user_id, role, at=at, is_active=new.is_active)
-        account = Account(user, await self._passwords.hash(new.password))
-        made = await self._users.add(account, None, events, by=by)
-        self._links.verify(made, at=at)
+        hashed = NO_PASSWORD if new.password is None else await self._passwords.hash(new.password)
+        made = await self._users.add(Account(user, hashed), None, events, by=by)
+        self._prove(made, at=at)
         return made
 
     async def change(
@@ -150,20 +170,23 @@ class Users:
     ) -> User:
         """Change a user within the caller's scope. A new email is sent a link that verifies it.
 
+        Somebody invited who gets another email, or may come in again, is sent another invitation.
+
         Raises NotFound, VersionMismatch, ValidationFailed, DuplicateEmail, LastAdmin, and Forbidden for
         one's own role and standing, and for a role that the caller may not give.
         """
-        emails: list[str] = []
+        seen: list[User] = []
 
         def decide(found: User) -> tuple[User, Events]:
             _check_visible(found, caller)
             expected.check(found.version)
-            emails[:] = [found.email]
+            seen[:] = [found]
             return change_user(found, change, caller, at=at)
 
         changed = await self._users.change(_store_of(caller, user_id), user_id, decide, by=by)
-        if changed.email not in emails:
-            self._links.verify(changed, at=at)
+        returns = changed.is_invited and changed.is_active and not seen[0].is_active
+        if changed.email != seen[0].email or returns:
+            self._prove(changed, at=at)
         return changed
 
     async def delete(
@@ -197,6 +220,13 @@ class Users:
         user, events = create_user(new, tenant, UserId(uuid7()), role, at=at)
         account = Account(user, await self._passwords.hash(new.password))
         return await self._users.add(account, None, events, by=BySystem("command line"))
+
+    def _prove(self, user: User, *, at: datetime) -> None:
+        """Send a link by which somebody proves to be who reads the email."""
+        if user.is_invited:
+            self._links.invite(user, at=at)
+        else:
+            self._links.verify(user, at=at)
 
     async def _found(self, tenant: TenantId, user_id: UserId) -> User:
         user = await self._users.find(tenant, user_id)

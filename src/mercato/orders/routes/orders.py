@@ -21,10 +21,9 @@ from mercato.web.call import Call
 from mercato.web.decode import Body
 from mercato.web.endpoint import ADMINS, SIGNED_IN, Options, Routes
 from mercato.web.envelope import Page
-from mercato.web.idempotency import Claims
 from mercato.web.paging import ListQuery, latest_first
 
-_Name = Annotated[
+Name = Annotated[
     str, msgspec.Meta(max_length=200, pattern=LINE_PATTERN, description="one line of 1 to 200 characters")
 ]
 _Address = Annotated[
@@ -35,14 +34,14 @@ _Address = Annotated[
 ]
 _Notes = Annotated[str, msgspec.Meta(max_length=2000)]
 _Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-_Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
 class Item(Body, frozen=True):
     """One product to order, by id or SKU. A `unit_price` is only compared with the catalogue's."""
 
     product_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    quantity: _Quantity
+    quantity: Quantity
     unit_price: Amount | None = None
     product_name: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
@@ -53,7 +52,7 @@ class PlaceOrder(Body, frozen=True):
     items: Annotated[tuple[Item, ...], msgspec.Meta(min_length=1, max_length=MAX_LINES)]
     shipping_address: _Address
     notes: _Notes | None = None
-    name: _Name | None = None
+    name: Name | None = None
     currency: str | None = None
     user_id: str | None = None
 
@@ -112,15 +111,13 @@ _MOVE: dict[str, Any] = {"status": "cancelled"}
 _CANCEL: dict[str, Any] = {"reason": "Ordered by mistake."}
 
 
-def routes(orders: Orders, store: OrderStore, claims: Claims) -> Routes:
+def declare(api: Routes, orders: Orders, store: OrderStore) -> None:
     """Declare the endpoints."""
-    api = Routes("orders", prefix="/api/v1", claims=claims)
     _listing(api, store)
     _reading(api, orders)
     _placing(api, orders)
     _moving(api, orders)
     _editing(api, orders)
-    return api
 
 
 def _listing(api: Routes, store: OrderStore) -> None:
