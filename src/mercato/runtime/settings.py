@@ -22,6 +22,35 @@ SECRET = {"secret": True}
 _SHOWN = "(set)"
 
 
+class Alias(msgspec.Struct, frozen=True):
+    """Another name of a setting, as the environments of the Go services have it."""
+
+    of: str
+    """The setting's field."""
+    meanings: Mapping[str, str] = {}
+    """What it takes, in any case, and our own word for each; where this is empty, what the setting takes."""
+
+
+ALIASES: dict[str, Alias] = {
+    "PORT": Alias("port"),
+    "LOG_LEVEL": Alias(
+        "log_level",
+        {
+            "trace": "debug",
+            "debug": "debug",
+            "info": "info",
+            "warn": "warning",
+            "warning": "warning",
+            "error": "error",
+            "dpanic": "error",
+            "panic": "error",
+            "fatal": "error",
+        },
+    ),
+}
+"""By variable. A setting's own name wins, wherever it is set; an empty alias is none."""
+
+
 class WrongSetting(Exception):
     """A setting's value is not acceptable; the message is a sentence that names it."""
 
@@ -162,7 +191,7 @@ def describe(environ: Mapping[str, str], **options: object) -> list[Described]:
             _shown(getattr(settings, field.name), field.type),
             str(getattr(defaults, field.name)),
             sources.get(field.name, "default"),
-            _description(field.type),
+            ", also ".join([_description(field.type), *_aliases_of(field.name)]),
         )
         for field in msgspec.structs.fields(Settings)
     ]
@@ -181,17 +210,27 @@ def _read(environ: Mapping[str, str], options: Mapping[str, object]) -> tuple[Se
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name, field in fields.items():
-        given = options.get(field.name)
-        for source, value in (
-            ("option", given),
-            ("environment", environ.get(name)),
-            (".env", dotenv.get(name)),
+        for source, said, value in (
+            ("option", name, options.get(field.name)),
+            ("environment", name, environ.get(name)),
+            (".env", name, dotenv.get(name)),
+            *_by_alias(field.name, "environment", environ),
+            *_by_alias(field.name, ".env", dotenv),
         ):
             if value is not None:
-                values[field.name] = _convert(name, value, field.type)
+                values[field.name] = _convert(said, value, field.type)
                 sources[field.name] = source
                 break
     return Settings(**values), sources
+
+
+def _aliases_of(name: str) -> list[str]:
+    return [alias for alias, told in ALIASES.items() if told.of == name]
+
+
+def _by_alias(name: str, where: str, given: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return what the aliases of a setting set there: the source, the alias, and the value."""
+    return [(f"{where} ({alias})", alias, given[alias]) for alias in _aliases_of(name) if given.get(alias)]
 
 
 def _dotenv() -> Mapping[str, str]:
@@ -210,6 +249,13 @@ def _refuse_unknown(given: Mapping[str, str], known: Mapping[str, object], where
 
 
 def _convert(name: str, value: object, kind: Any) -> Any:  # noqa: ANN401  the field's own type
+    if name in ALIASES and (meanings := ALIASES[name].meanings):
+        meant = meanings.get(str(value).lower())
+        if meant is None:
+            raise WrongSetting(
+                f"{name} is {value!r}, which is not acceptable: it takes {', '.join(meanings)}."
+            )
+        value = meant
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:

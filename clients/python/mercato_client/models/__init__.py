@@ -38,6 +38,7 @@ from mercato_client.models.shared import (
 )
 from mercato_client.models.tenants import ChangeStore, Onboard, OnboardedView, StoreStatus, TenantView, Tier
 from mercato_client.models.users import (
+    AcceptInvitation,
     ChangePassword,
     ChangeUser,
     CreateUser,
@@ -50,6 +51,7 @@ from mercato_client.models.users import (
 )
 
 __all__ = [
+    "AcceptInvitation",
     "AdjustInventory",
     "ApiClientView",
     "AskToken",

@@ -27,9 +27,9 @@ class Register(msgspec.Struct, frozen=True, kw_only=True):
     """Who wants an account."""
 
     email: str
-    password: str
     first_name: str
     last_name: str
+    password: str
 
 
 Role: TypeAlias = Literal["admin", "customer", "operator", "service"]

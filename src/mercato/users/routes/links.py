@@ -34,7 +34,7 @@ class Reset(Body, frozen=True):
     new_password: Password
 
 
-class Accept(Body, frozen=True):
+class AcceptInvitation(Body, frozen=True):
     """An invitation's token, and the first password."""
 
     token: Annotated[str, msgspec.Meta(max_length=MAX_TOKEN)]
@@ -79,7 +79,7 @@ def links(api: Routes, credentials: Credentials) -> None:
         raises=(Forbidden, NotFound, Unavailable),
         example={"token": _TOKEN, "new_password": "battery staple"},
     )
-    async def accept_invitation(call: Call, body: Accept) -> None:
+    async def accept_invitation(call: Call, body: AcceptInvitation) -> None:
         """Accept an invitation by its link: set the first password. The email is verified by that."""
         await credentials.accept_invitation(body.token, body.new_password, at=call.now, by=call.part())
 
