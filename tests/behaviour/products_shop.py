@@ -97,8 +97,9 @@ class Shop:
         *,
         token: str | None = "admin@acme",
         headers: dict[str, str] | None = None,
+        below: str = "/api/v1/products",
     ) -> Answer:
-        """Send one request to a path below /api/v1/products."""
+        """Send one request to a path below /api/v1/products, or `below` another."""
         path, _, query = path.partition("?")
         sent = {"content-type": "application/json"} | (headers or {})
         if token is not None:
@@ -121,7 +122,7 @@ class Shop:
         response = await self.shell.handle(
             Request(
                 method=method,
-                path=f"/api/v1/products{path}",
+                path=f"{below}{path}",
                 query=query,
                 headers=sent,
                 client="127.0.0.1",
