@@ -36,7 +36,7 @@ async def test_20_kills_under_load_lose_nothing_and_double_nothing(own_platform:
         product = await add_product(admin, store, "ANVIL", stock=STOCK)
     told = Purchases()
     stopping = asyncio.Event()
-    buyers = [asyncio.create_task(_buy(platform, store, product, told, stopping)) for _ in range(BUYERS)]
+    buyers = [asyncio.create_task(buy(platform, store, product, told, stopping)) for _ in range(BUYERS)]
     for _ in range(KILLS):
         await asyncio.sleep(random.uniform(0.2, 0.6))
         await asyncio.to_thread(platform.kill)
@@ -62,7 +62,7 @@ async def test_20_kills_under_load_lose_nothing_and_double_nothing(own_platform:
     assert report["orders"] == len(told.orders)
 
 
-async def _buy(
+async def buy(
     platform: Platform, store: Store, product: str, told: Purchases, stopping: asyncio.Event
 ) -> None:
     """Buy one thing after the other, repeating every call with its key until it is answered."""
