@@ -11,9 +11,10 @@ import pytest
 
 from mercato.adapters.sql.sqlite import connect
 from mercato.runtime.instance.cut import NeverStill, cut
+from tests.commands import wait_until
 
 NAMES = ("first", "second", "third")
-CUTS = 100
+CUTS = 40
 
 
 @pytest.fixture
@@ -69,9 +70,9 @@ def counting(paths: dict[str, Path]) -> Iterator[Counting]:
 def test_what_is_read_is_of_one_moment_however_fast_others_write(
     paths: dict[str, Path], counting: Counting
 ) -> None:
-    seen = []
     for _ in range(CUTS):
         before = counting.rounds
+        wait_until(lambda: counting.rounds > before)  # noqa: B023  it is waited for here
         with cut(paths) as snapshots:
             counts = [count(each) for each in snapshots.values()]
             again = [count(each) for each in snapshots.values()]
@@ -79,9 +80,7 @@ def test_what_is_read_is_of_one_moment_however_fast_others_write(
         first, *_, last = counts
         assert first - last in {0, 1}, counts
         assert counts == sorted(counts, reverse=True)
-        assert last >= before
-        seen.append(first)
-    assert len(set(seen)) > CUTS / 2, "hardly anything was written meanwhile"
+        assert last > before
 
 
 def test_writers_go_on_while_a_snapshot_is_read(paths: dict[str, Path]) -> None:

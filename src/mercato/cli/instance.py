@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import IO
 
 from mercato.adapters.identity.keys import UnusableKeyFile
+from mercato.cli.acts import noted
 from mercato.cli.common import Refused, existing, print_json, settings
 from mercato.cli.reconcile import tell
 from mercato.cli.transfer import Told, progress, whole
@@ -84,14 +85,15 @@ def _made(path: Path, draft: Path, told: Told) -> tuple[Header, End, Report]:
         header = load(reading, draft)
         told("read", 1, 1)
         end = reading.end
-    report = asyncio.run(_checked(draft, header))
+    report = asyncio.run(_checked(draft, header, end))
     return header, end, report
 
 
-async def _checked(draft: Path, header: Header) -> Report:
+async def _checked(draft: Path, header: Header, end: End) -> Report:
     await complete(draft, header)
     platform = Embedded(settings(data=str(draft)))
     try:
+        await platform.users.parts.steps.tell(noted("instance_import", "instance", end.sha256))
         return await reconcile(platform)
     finally:
         await platform.process.close()

@@ -26,6 +26,8 @@ SIGNED_IN = ANYONE
 ADMINS = STAFF
 OPERATOR = OPERATORS
 PUBLIC: None = None
+NOBODY: frozenset[Role] = frozenset()
+"""Audits no call: what sessions do by themselves, whoever's token comes with it."""
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -57,6 +59,7 @@ class Options(TypedDict, total=False):
     max_body: int | None
     deadline_s: float | None
     example: Mapping[str, object] | None
+    audited: frozenset[Role]
     storeless: bool
     in_contract: bool
 
@@ -102,6 +105,8 @@ class Endpoint:
     example: Mapping[str, object] | None = None
     """A body that is accepted, for the OpenAPI document; tests send it."""
     decoder: BodyDecoder
+    audited: frozenset[Role] = STAFF
+    """Whose changes by it are told in the store's audit log."""
     storeless: bool = False
     """The call is about all stores at once, so none may stand in its way."""
     in_contract: bool = True

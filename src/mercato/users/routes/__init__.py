@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
+from mercato.users.ports import AuditLog
 from mercato.users.routes.accounts import accounts
+from mercato.users.routes.audit import audit
 from mercato.users.routes.discovery import discovery
 from mercato.users.routes.links import links
 from mercato.users.routes.machines import machines
@@ -22,6 +24,7 @@ def routes(  # noqa: PLR0913  each is one collaborator
     machine_desk: Machines,
     credentials: Credentials,
     claims: Claims,
+    log: AuditLog,
     *,
     onboarding: Onboarding,
     issuer: str,
@@ -34,5 +37,6 @@ def routes(  # noqa: PLR0913  each is one collaborator
     accounts(api, users)
     sessions(api, users, credentials)
     links(api, credentials)
+    audit(api, log)
     discovery(api, issuer, jwks)
     return api

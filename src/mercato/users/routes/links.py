@@ -6,15 +6,16 @@ from typing import Annotated
 
 import msgspec
 
+from mercato.kernel.cause import ByCall
 from mercato.kernel.errors import Forbidden, NotFound, Unavailable
 from mercato.kernel.principal import PEOPLE
-from mercato.users.domain import MAX_EMAIL, Password
+from mercato.users.domain import MAX_EMAIL, Password, User
 from mercato.users.service.credentials import Credentials
 from mercato.users.service.links import MAX_TOKEN
 from mercato.users.views import UserView, user_view
 from mercato.web.call import Call
 from mercato.web.decode import Body
-from mercato.web.endpoint import PUBLIC, Routes
+from mercato.web.endpoint import NOBODY, PUBLIC, Routes
 from mercato.web.http import Response
 from mercato.web.limits import RateLimited
 
@@ -47,6 +48,7 @@ def links(api: Routes, credentials: Credentials) -> None:
         "/api/v1/users/password/forgot",
         status=202,
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Unavailable,),
         example={"email": "ada@example.com"},
     )
@@ -58,12 +60,18 @@ def links(api: Routes, credentials: Credentials) -> None:
         "/api/v1/users/password/reset",
         status=204,
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Forbidden, NotFound, Unavailable),
         example={"token": _TOKEN, "new_password": "battery staple"},
     )
     async def reset(call: Call, body: Reset) -> None:
         """Set a new password by a link. Every session ends, and earlier tokens are void at once."""
-        await credentials.reset_password(body.token, body.new_password, at=call.now, by=call.part())
+
+        def resetting(user: User) -> ByCall:
+            call.answered_by(user.id, user.role, user.tenant_id, "users_reset")
+            return call.part()
+
+        await credentials.reset_password(body.token, body.new_password, at=call.now, by=resetting)
 
     @api.post("/api/v1/users/me/email/verification", status=202, allow=PEOPLE, raises=(NotFound, RateLimited))
     async def send_verification(call: Call) -> None:
@@ -75,6 +83,7 @@ def links(api: Routes, credentials: Credentials) -> None:
     @api.post(
         "/api/v1/users/email/verify",
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Forbidden, NotFound),
         example={"token": _TOKEN},
     )

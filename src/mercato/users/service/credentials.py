@@ -9,7 +9,7 @@ from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import TenantId
 from mercato.users.domain import User, email_key, home, password_refusals, verify_email
-from mercato.users.ports import Attempts, Passwords, UserStore
+from mercato.users.ports import Attempts, ByUser, Passwords, UserStore
 from mercato.users.service.links import Links, refused
 from mercato.users.service.sessions import Sessions, SignedIn, check_active
 from mercato.users.service.stores import Stores
@@ -78,7 +78,7 @@ class Credentials:
         """
         self._links.reset(tenant, email, at=at)
 
-    async def reset_password(self, token: str, new: str, *, at: datetime, by: Cause) -> None:
+    async def reset_password(self, token: str, new: str, *, at: datetime, by: ByUser) -> None:
         """Set a new password by a link's token; every session and token of the user ends.
 
         Raises ValidationFailed for a token that is used, expired, or none; Forbidden while the store is
@@ -90,7 +90,7 @@ class Credentials:
         user = account.user
         await self._stores.trading(user.tenant_id)
         new_hash = await self._passwords.hash(new)
-        if not await self._users.change_password(account, new_hash, None, at=at, by=by):
+        if not await self._users.change_password(account, new_hash, None, at=at, by=by(user)):
             raise refused()
         self._attempts.forgive(user.tenant_id, email_key(user.email))
 
