@@ -103,7 +103,7 @@ def test_the_same_lines_make_the_same_instance(sample: Sample, tmp_path: Path) -
     assert ended.json["balanced"]
     assert mercato("export", "--data", "new", "--out", "again.gz", folder=tmp_path).code == 0
     again = gzip.decompress((tmp_path / "again.gz").read_bytes()).splitlines(keepends=True)
-    assert again[1:-1] == sample.lines[1:-1]
+    assert rows_of_others(again) == rows_of_others(sample.lines)
     assert (tmp_path / "again.gz").stat().st_mode & 0o777 == 0o600
     private = {
         each.name for each in (tmp_path / "new" / "keys").iterdir() if each.stat().st_mode & 0o077 == 0
@@ -111,6 +111,14 @@ def test_the_same_lines_make_the_same_instance(sample: Sample, tmp_path: Path) -
     assert "hash.secret" in private
     assert len(private) == 2
     assert (tmp_path / "new").stat().st_mode & 0o077 == 0
+
+
+def rows_of_others(lines: list[bytes]) -> list[bytes]:
+    """Return the lines but the header, the end, and what tells of the import itself."""
+    outbox = b'{"kind":"table","database":"users","name":"outbox",'
+    return [
+        line for line in lines[1:-1] if b"default/audit/instance:" not in line and not line.startswith(outbox)
+    ]
 
 
 @settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])

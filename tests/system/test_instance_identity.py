@@ -136,6 +136,14 @@ async def test_every_answer_of_the_copy_is_that_of_the_source(own_platform: Plat
             assert lists[0].body == lists[1].body
         found = (await there.get("/api/v1/products?search=lamp", headers={"X-Tenant-Id": "one"})).data
         assert len(found) == 2
+        log = "/api/v1/audit-log?limit=100"
+        ours, theirs = [await shop.get(log, token=stores[0][0].admin) for shop in (here, there)]
+        assert ours.data == theirs.data
+        assert len(ours.data) > 5
+        ours, theirs = [await shop.get(log, token=token) for shop in (here, there)]
+        imported, *rest = theirs.data
+        assert rest == ours.data
+        assert (imported["action"], imported["actor"]) == ("instance_import", "command line")
         found = (await there.get("/api/v1/users?search=carl", token=stores[0][0].admin)).data
         assert [each["email"] for each in found] == ["customer@one.example"]
 
@@ -220,11 +228,12 @@ def test_events_that_waited_have_their_effect_once_in_the_copy(tmp_path: Path) -
             changed = server.ask("PATCH", f"/api/v1/products/{mug}", {"price": price}, token=token)
             assert changed[0] == 200, changed
         assert mercato("export", "--out", "waiting.gz", folder=tmp_path).code == 0
-    assert mercato("outbox", "--json", folder=tmp_path).json["products"]["unsent"] == 2
+    # Two of the product, and two that tell who changed it.
+    assert mercato("outbox", "--json", folder=tmp_path).json["products"]["unsent"] == 4
 
     assert mercato("import", "waiting.gz", "--data", "copy", folder=tmp_path).code == 0
 
-    assert mercato("outbox", "--data", "copy", "--json", folder=tmp_path).json["products"]["unsent"] == 2
+    assert mercato("outbox", "--data", "copy", "--json", folder=tmp_path).json["products"]["unsent"] == 4
     orders = tmp_path / "copy" / "orders.db"
     with serving("up", "--data", "copy", folder=tmp_path):
         wait_until(lambda: query(orders, "SELECT price FROM catalogue WHERE sku = 'MUG'") == 700)

@@ -73,11 +73,20 @@ class SqlAuditLog:
 
 def _where(tenant: TenantId, wanted: AuditFilter) -> tuple[str, list[Value]]:
     where, params = "tenant_id = ?", list[Value]([tenant])
-    for column in ("actor", "action", "object_kind", "object_id"):
-        value = getattr(wanted, column)
-        if value is not None:
-            where += f" AND {column} = ?"
-            params.append(value)
+    filters = {
+        "object_id": wanted.object_id,
+        "action": wanted.action,
+        "object_kind": wanted.object_kind,
+        "actor": wanted.actor,
+    }
+    given = [(column, value) for column, value in filters.items() if value is not None]
+    for column, value in given:
+        # One object has few entries, and an action is about one kind: what says less must not be
+        # what they are looked up by.
+        says_less = given[0][0] == "object_id" or (column == "object_kind" and wanted.action is not None)
+        is_looked_up = column == given[0][0] or not says_less
+        where += f" AND {column} = ?" if is_looked_up else f" AND coalesce({column}, '') = ?"
+        params.append(value)
     return where, params
 
 
