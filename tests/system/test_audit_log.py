@@ -13,7 +13,10 @@ from mercato.kernel.ids import uuid7
 from mercato.runtime.app import contract_of
 from mercato.runtime.embedded import Embedded
 from mercato.runtime.settings import Settings
+from tests.buried import bury
 from tests.running import Answer, Platform, Shopper, Store, add_product, open_store, order_of
+from tests.system.test_accounts import link, token_in
+from tests.system.test_dead_letters import operator_of
 
 LOG = "/api/v1/audit-log"
 CANARY = "canary-5d1e0b"
@@ -31,14 +34,6 @@ async def told(shop: Shopper, token: str, query: str = "", *, least: int = 0, **
 
 def acts(entries: list[Any]) -> list[tuple[str, str, str]]:
     return [(each["action"], each["object_kind"], each["object_id"]) for each in entries]
-
-
-async def operator_of(platform: Platform, name: str) -> str:
-    login = {"email": f"op@{name}.example", "password": "operator-password"}
-    words = [word for option, value in login.items() for word in (f"--{option}", value)]
-    assert platform.command("tenants", "create-operator", *words).returncode == 0
-    async with platform.client() as anybody:
-        return str((await anybody.post("/api/v1/users/login", login)).data["token"])
 
 
 async def user_id(shop: Shopper, token: str) -> str:
@@ -227,7 +222,7 @@ async def test_an_operators_acts_are_told_to_the_store_and_nobody_elses_are(plat
         assert acts(entries) == [("products_create", "product", lamp), ("tenants_change", "tenant", store.id)]
         for each in entries:
             assert (each["actor"], each["actor_role"]) == (own, "operator")
-            assert "op@audit-op.example" not in str(each)
+            assert "audit-op@ops.example" not in str(each)
         assert [each["action"] for each in theirs] == ["products_create"]
         assert await told(shop, operator, headers=here) == entries
         for query in (f"&object_id={lamp}", f"&actor={own}", "&tenant_id=audit-here"):
@@ -255,6 +250,39 @@ async def test_machines_are_told_as_machines_and_read_with_their_scope(platform:
         entries = await told(shop, tokens["audit:read"][1], "&action=products_create", least=1)
 
     assert (entries[0]["actor"], entries[0]["actor_role"]) == (robot, "service")
+
+
+async def test_a_password_that_is_reset_by_a_link_is_told_as_its_users_act(platform: Platform) -> None:
+    store = await open_store(platform, "audit-reset")
+    email = "customer@audit-reset.example"
+    async with platform.client(store=store.id) as shop:
+        assert (await shop.post("/api/v1/users/password/forgot", {"email": email})).status == 202
+        used = {
+            "token": token_in(await link(platform, "reset-password", email)),
+            "new_password": f"{CANARY}-new",
+        }
+        reset = [(await shop.post("/api/v1/users/password/reset", used)).status for _ in range(2)]
+        assert reset == [204, 400]
+        entries = await told(shop, store.admin, least=1)
+    assert [(each["action"], each["actor_role"]) for each in entries] == [("users_reset", "customer")]
+    assert entries[0]["actor"] == entries[0]["object_id"]
+
+
+async def test_what_becomes_of_dead_letters_is_told_once(platform: Platform) -> None:
+    operator = await operator_of(platform, "audit-letters")
+    letters = [await bury(platform.data, f"AUDIT-{number}") for number in range(4)]
+    async with platform.client(operator) as shop:
+        assert (await shop.call("DELETE", f"/api/v1/dead-letters/{letters[0]}")).status == 204
+        assert (await shop.call("DELETE", f"/api/v1/dead-letters/{letters[0]}")).status == 404
+        assert (await shop.post(f"/api/v1/dead-letters/{letters[1]}/replay")).status == 202
+        assert platform.command("dlq", "drop", letters[2], "--yes").returncode == 0
+        assert platform.command("dlq", "replay", letters[3]).returncode == 0
+        found = [await told(shop, operator, f"&object_id={letter}", least=1) for letter in letters]
+    actions = ["dead_letters_drop", "dead_letters_replay"] * 2
+    assert [acts(each) for each in found] == [
+        [(action, "dead_letter", letter)] for action, letter in zip(actions, letters, strict=True)
+    ]
+    assert [each[0]["actor_role"] for each in found] == ["operator"] * 2 + ["command_line"] * 2
 
 
 async def test_commands_are_told_as_the_command_lines(own_platform: Platform) -> None:
