@@ -4,10 +4,12 @@ import asyncio
 import gzip
 import hashlib
 import random
+import sqlite3
 import subprocess
 import sys
 import tracemalloc
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mercato.cli.common import Refused
-from mercato.cli.instance import read
+from mercato.cli.instance import read, write
 from mercato.runtime.instance import databases
 from mercato.runtime.instance.form import MAX_LINE
 from tests.commands import mercato, serving
@@ -257,9 +259,46 @@ def test_a_line_without_end_takes_no_more_memory_than_a_line_may_have(sample: Sa
     assert peak < 5 * MAX_LINE + len(bomb)
 
 
+def test_a_large_instance_takes_no_more_memory_than_a_small_one(tmp_path: Path) -> None:
+    assert mercato("migrate", "up", folder=tmp_path).code == 0
+    with closing(sqlite3.connect(tmp_path / "mercato-data" / "orders.db")) as orders, orders:
+        orders.executemany(
+            "INSERT INTO outbox (event_id, key, sequence, type, tenant_id, body, created_at, sent_at)"
+            " VALUES (?, 'default/order/x', ?, 'order.created', 'default', ?, 0, 0)",
+            ((f"event-{n}", n, random.Random(n).randbytes(2_000)) for n in range(20_000)),
+        )
+    out = str(tmp_path / "large.gz")
+    tracemalloc.start()
+    try:
+        write(out=out, data=str(tmp_path / "mercato-data"), json=True)
+        read(out, data=str(tmp_path / "new"), json=True)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert Path(out).stat().st_size > 30 * 1024 * 1024
+    assert peak < 16 * 1024 * 1024
+
+
 @pytest.mark.parametrize("content", [b"", b"\0" * 1000, b"PK\3\4", b"{}\n", gzip.compress(b"{}\n")])
 def test_a_file_that_is_something_else_is_refused(content: bytes, tmp_path: Path) -> None:
     assert "is not an export of an instance" in refusal(content, tmp_path) or not content
+
+
+def test_a_damaged_export_is_said_to_be_damaged_and_not_something_else(
+    sample: Sample, tmp_path: Path
+) -> None:
+    content = bytearray(sample.raw)
+    content[len(content) // 3] ^= 255
+    assert "is damaged" in refusal(bytes(content), tmp_path)
+
+
+def test_a_database_that_is_none_is_named(sample: Sample, tmp_path: Path) -> None:
+    assert mercato("import", str(sample.path), "--data", "new", folder=tmp_path).code == 0
+    (tmp_path / "new" / "orders.db").write_text("nonsense" * 1_000)
+    assert (
+        "orders.db cannot be read as a database"
+        in mercato("export", "--data", "new", folder=tmp_path).refusal
+    )
 
 
 def test_a_folder_that_holds_data_is_left_alone(sample: Sample, tmp_path: Path) -> None:

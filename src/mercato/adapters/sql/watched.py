@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from mercato.adapters.sql.database import Row, Tx, Value
 
-_READING = ("SELECT", "PRAGMA", "WITH")
+_READING = ("SELECT", "PRAGMA")
 
 
 class WatchedTx:

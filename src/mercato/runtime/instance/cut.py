@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
+from mercato.adapters.sql.schema import NotADatabase
 from mercato.adapters.sql.sqlite import connect
 
 DEADLINE_S = 30.0
@@ -27,7 +28,7 @@ class NeverStill(Exception):
 def cut(
     paths: Mapping[str, Path], *, deadline_s: float = DEADLINE_S
 ) -> Iterator[dict[str, sqlite3.Connection]]:
-    """Open a snapshot of each database, all of one moment. Raises NeverStill, sqlite3.Error.
+    """Open a snapshot of each database, all of one moment. Raises NeverStill, NotADatabase.
 
     Writers wait while it is opened and no longer.
     """
@@ -35,7 +36,7 @@ def cut(
 
         def all_of(*, writer: bool) -> dict[str, sqlite3.Connection]:
             return {
-                name: opened.enter_context(closing(connect(path, writer=writer)))
+                name: opened.enter_context(closing(_connected(path, writer=writer)))
                 for name, path in paths.items()
             }
 
@@ -49,6 +50,13 @@ def cut(
         finally:
             _release(lockers.values())
         yield readers
+
+
+def _connected(path: Path, *, writer: bool) -> sqlite3.Connection:
+    try:
+        return connect(path, writer=writer)
+    except sqlite3.DatabaseError as error:
+        raise NotADatabase(f"{path} cannot be read as a database: {error}.") from error
 
 
 def _lock(databases: Mapping[str, sqlite3.Connection], deadline: float) -> None:

@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 from mercato.adapters.sql.database import Database
-from mercato.adapters.sql.schema import BASE, SchemaTooNew, current, prepare, upgrade
+from mercato.adapters.sql.schema import BASE, SchemaTooNew, prepare, upgrade
 from mercato.payments.providers import sandbox
 from mercato.products.stores import words
 from mercato.runtime.folder import SCHEMAS, database_path
@@ -42,9 +42,13 @@ def strangers_in(folder: Path) -> list[str]:
     )
 
 
-def revision_of(name: str, path: Path) -> str | None:
-    """Return a database's revision, None for one that has none. Raises NotADatabase."""
-    return current(path) if name in SCHEMAS else None
+def revision_of(connection: sqlite3.Connection) -> str | None:
+    """Return a database's revision, None for one that has none."""
+    try:
+        row = connection.execute("SELECT version_num FROM alembic_version").fetchone()
+    except sqlite3.OperationalError:
+        return None
+    return BASE if row is None else str(row[0])
 
 
 def make(folder: Path, name: str, revision: str | None) -> Path:

@@ -41,7 +41,7 @@ def write_instance(folder: Path, write: Write, told: Told) -> End:
     paths = databases.found_in(folder)
     lines = _Lines(write)
     with cut(paths) as snapshots:
-        revisions = {name: databases.revision_of(name, path) for name, path in paths.items()}
+        revisions = {name: databases.revision_of(each) for name, each in snapshots.items()}
         lines.add(Header(FORMAT, __version__, utc_now(), revisions))
         keys = [_key(path) for path in files_of(folder / databases.KEYS)]
         for key in keys:

@@ -19,6 +19,8 @@ Row = bytes
 """A row as it stands in the file: an array in JSON."""
 _Lines = Key | Table | End
 _TOLD_EVERY = 1_000
+_MAGIC = b"\x1f\x8b"
+"""What every gzip file begins with (RFC 1952, section 2.3.1)."""
 
 
 class _Format(msgspec.Struct, frozen=True):
@@ -35,6 +37,8 @@ class Reading:
         self._raw: IO[bytes] = path.open("rb")
         self._size = path.stat().st_size
         self._told = told
+        self._is_gzip = self._raw.read(len(_MAGIC)) == _MAGIC
+        self._raw.seek(0)
         self._file = gzip.GzipFile(fileobj=self._raw)
         self._digest = hashlib.sha256()
         self._decoder = msgspec.json.Decoder(_Lines)
@@ -56,7 +60,7 @@ class Reading:
 
     def header(self) -> Header:
         """Return the first line. Raises BadExport for what is no export, or a newer one."""
-        line = self._next(beginning=True)
+        line = self._next()
         try:
             found = msgspec.json.decode(line, type=_Format)
         except UNREADABLE:
@@ -100,8 +104,8 @@ class Reading:
         if self._read(1):
             raise self.bad("there is something after the end")
 
-    def _next(self, *, beginning: bool = False) -> bytes:
-        line = self._read(MAX_LINE + 1, beginning=beginning)
+    def _next(self) -> bytes:
+        line = self._read(MAX_LINE + 1)
         self.line += 1
         if len(line) > MAX_LINE:
             raise self.bad(f"it is longer than {MAX_LINE} bytes")
@@ -114,12 +118,12 @@ class Reading:
             self._told(self._raw.tell(), self._size)
         return line
 
-    def _read(self, most: int, *, beginning: bool = False) -> bytes:
+    def _read(self, most: int) -> bytes:
         try:
             return self._file.readline(most)
         except EOFError:
             raise BadExport(f"{self._path} is cut short: it ends without its last line.") from None
         except (gzip.BadGzipFile, zlib.error):
-            if beginning:
+            if not self._is_gzip:
                 raise BadExport(f"{self._path} is not an export of an instance.") from None
             raise BadExport(f"{self._path} is damaged: it cannot be decompressed.") from None
