@@ -21,6 +21,7 @@ from mercato.payments.wiring import PaymentsService, PaymentsSettings, build
 from mercato.web.access_log import AccessLog
 from mercato.web.asgi import AsgiApp
 from tests.asgi_client import Answer, Client
+from tests.behaviour.outboxes import OWN
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
 from tests.shells import open_shell, stores_there
@@ -157,7 +158,7 @@ class Till:
         return [each for each in await self.service.sandbox.book() if each.outcome is ChargeOutcome.CHARGED]
 
     async def events(self) -> list[str]:
-        rows = await self.db.fetch_all("SELECT type FROM outbox ORDER BY position")
+        rows = await self.db.fetch_all(f"SELECT type FROM outbox {OWN}")
         return [row[0] for row in rows]
 
 

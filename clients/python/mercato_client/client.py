@@ -4,6 +4,7 @@
 from functools import cached_property
 
 from mercato_client.api.api_clients import ApiClients
+from mercato_client.api.audit_log import AuditLog
 from mercato_client.api.auth import Auth
 from mercato_client.api.dead_letters import DeadLetters
 from mercato_client.api.orders import Orders
@@ -21,6 +22,11 @@ class Mercato(Transport):
     def api_clients(self) -> ApiClients:
         """Machines that act for a store, and what they may do."""
         return ApiClients(self)
+
+    @cached_property
+    def audit_log(self) -> AuditLog:
+        """Who did what in a store, and when."""
+        return AuditLog(self)
 
     @cached_property
     def auth(self) -> Auth:

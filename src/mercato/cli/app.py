@@ -136,26 +136,60 @@ def reconcile(*, data: DataOption = None, json: JsonFlag = False) -> None:
 
 
 @app.command
-def export(*, tenant: str, out: str | None = None, data: DataOption = None, json: JsonFlag = False) -> None:
-    """Write all that a store owns to a file, a JSON object a line, also while it is in use.
+def export(
+    *,
+    tenant: str | None = None,
+    out: str | None = None,
+    data: DataOption = None,
+    json: JsonFlag = False,
+) -> None:
+    """Write the whole instance to one file, its backup, also while it is in use; or what one store owns.
 
-    The file is there whole or not at all. Passwords, secrets and tokens are not in it.
+    The file is there whole or not at all. Of an instance it holds everything that `mercato import` makes
+    the same instance of, passwords' hashes and signing keys too: keep it as a secret. Of one store it holds
+    a JSON object a line, without passwords, secrets and tokens.
 
     Parameters
     ----------
     tenant
-        The store's id.
+        The store's id; without one the whole instance is written.
     out
-        The file; TENANT.ndjson in the working directory if left out.
+        The file; if left out, mercato-YYYYmmdd-HHMMSS.export.gz or TENANT.ndjson in the working directory.
     data
         Data folder (MERCATO_DATA, mercato-data).
     json
         Print JSON.
 
     """
+    if tenant is None:
+        from mercato.cli.instance import write  # noqa: PLC0415  commands import what they need
+
+        write(out=out, data=data, json=json)
+        return
     from mercato.cli.transfer import run  # noqa: PLC0415  commands import what they need
 
     run(tenant, out=out, data=data, json=json)
+
+
+@app.command(name="import")
+def import_(file: str, /, *, data: DataOption = None, json: JsonFlag = False) -> None:
+    """Make a new instance of a file that `mercato export` wrote, and check that its books balance.
+
+    It is there whole or not at all. Exits 1 if the books do not balance, naming each difference.
+
+    Parameters
+    ----------
+    file
+        The file.
+    data
+        Data folder to make; it must be empty or not there (MERCATO_DATA, mercato-data).
+    json
+        Print JSON.
+
+    """
+    from mercato.cli.instance import read  # noqa: PLC0415  commands import what they need
+
+    read(file, data=data, json=json)
 
 
 @app.command

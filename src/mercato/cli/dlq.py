@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
+from mercato.cli.acts import act
 from mercato.cli.common import Refused, confirmed, print_json, print_table, with_platform
 from mercato.cli.options import DataOption, JsonFlag
 
@@ -60,7 +61,8 @@ def replay(event_id: str, /, *, data: DataOption = None) -> None:
         from mercato.kernel.clock import utc_now  # noqa: PLC0415  commands import what they need
 
         stores = platform.process.inbox_stores.values()
-        return any([await store.replay(event_id, utc_now()) for store in stores])
+        by = act("dead_letters_replay", "dead_letter", event_id)
+        return any([await store.replay(event_id, utc_now(), by=by) for store in stores])
 
     if not with_platform(data, work):
         raise Refused(f"There is no dead letter {event_id} that could be replayed.")
@@ -80,7 +82,8 @@ def drop(
         raise Refused("Nothing was dropped; confirm with y, or with --yes.")
 
     async def work(platform: "Embedded") -> bool:
-        return any([await store.drop(event_id) for store in platform.process.inbox_stores.values()])
+        by, stores = act("dead_letters_drop", "dead_letter", event_id), platform.process.inbox_stores
+        return any([await store.drop(event_id, by=by) for store in stores.values()])
 
     if not with_platform(data, work):
         raise Refused(f"There is no dead letter {event_id}.")

@@ -12,12 +12,13 @@ def run(*, data: str | None, json: bool) -> None:
     if json:
         print_json(report)
     else:
-        _tell(report)
+        tell(report)
     if not report.balanced:
         sys.exit(1)
 
 
-def _tell(report: Report) -> None:
+def tell(report: Report) -> None:
+    """Print what was found."""
     print(
         f"{report.stores} stores, {report.orders} orders, {report.payments} payments,"
         f" {report.charges} entries in the provider's book, {report.products} products;"

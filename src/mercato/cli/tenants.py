@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
+from mercato.cli.acts import act, noted
 from mercato.cli.common import Refused, confirmed, existing, print_json, print_table, with_platform
 from mercato.cli.options import DataOption, JsonFlag
-from mercato.kernel.cause import BySystem
 from mercato.kernel.clock import utc_now
+from mercato.kernel.ids import UserId, uuid7
 from mercato.kernel.tenancy import TenantId, Tier
 
 if TYPE_CHECKING:
@@ -20,7 +21,6 @@ tenants = App(name="tenants", help="List, change, close and purge stores, and ma
 _COLUMNS = ("id", "name", "currency", "tier", "status")
 
 _Yes = Annotated[bool, Parameter(negative=(), help="Do not ask.")]
-_BY = BySystem("command line")
 _Password = Annotated[
     str | None, Parameter(help="The password; asked for, or read from a pipe, if left out.")
 ]
@@ -60,19 +60,19 @@ def show(tenant: str, /, *, data: DataOption = None, json: JsonFlag = False) -> 
 @tenants.command
 def suspend(tenant: str, /, *, data: DataOption = None) -> None:
     """Let nobody but operators into a store. A running platform knows of it within a second."""
-    _change(tenant, data, status="suspended")
+    _change("tenants_suspend", tenant, data, status="suspended")
 
 
 @tenants.command
 def activate(tenant: str, /, *, data: DataOption = None) -> None:
     """Let a suspended store trade again."""
-    _change(tenant, data, status="active")
+    _change("tenants_activate", tenant, data, status="active")
 
 
 @tenants.command
 def set_tier(tenant: str, tier: Tier, /, *, data: DataOption = None) -> None:
     """Give a store another tier, and with it other limits."""
-    _change(tenant, data, tier=tier)
+    _change("tenants_set_tier", tenant, data, tier=tier)
 
 
 @tenants.command
@@ -82,7 +82,8 @@ def offboard(tenant: str, /, *, yes: _Yes = False, data: DataOption = None) -> N
         raise Refused("Nothing was closed; confirm with y, or with --yes.")
 
     async def work(platform: "Embedded") -> "Tenant":
-        return await platform.users.stores.offboard(TenantId(tenant), at=utc_now(), by=_BY)
+        by = act("tenants_offboard", "tenant", tenant, TenantId(tenant))
+        return await platform.users.stores.offboard(TenantId(tenant), at=utc_now(), by=by)
 
     closed = with_platform(data, work)
     print(f"The store {closed.id} is closed; mercato export --tenant {closed.id} tells what is kept of it.")
@@ -99,7 +100,8 @@ def purge(tenant: str, /, *, yes: _Yes = False, data: DataOption = None, json: J
     deleted: dict[str, int] = {}
 
     async def work(platform: "Embedded") -> int:
-        return await delete_all(platform, TenantId(tenant), deleted.__setitem__)
+        note = noted("tenants_purge", "tenant", tenant)
+        return await delete_all(platform, TenantId(tenant), deleted.__setitem__, note=note)
 
     lock = FolderLock(existing(data).folder, SCHEMAS)
     try:
@@ -129,7 +131,9 @@ def create_operator(
     async def work(platform: "Embedded") -> str:
         users, now = platform.users.service, utc_now()
         await platform.users.stores.ensure_default_store(at=now)
-        return (await users.create_operator(new, at=now)).id
+        user_id = UserId(uuid7())
+        by = act("tenants_create_operator", "user", user_id)
+        return (await users.create_operator(new, user_id, at=now, by=by)).id
 
     print(f"Operator {email} can sign in to the store default: user {with_platform(data, work)}.")
 
@@ -149,12 +153,15 @@ def create_admin(
     new = _account(email, password, first_name, last_name)
 
     async def work(platform: "Embedded") -> str:
-        return (await platform.users.service.create_admin(TenantId(tenant), new, at=utc_now())).id
+        store, user_id = TenantId(tenant), UserId(uuid7())
+        by = act("tenants_create_admin", "user", user_id, store)
+        return (await platform.users.service.create_admin(store, new, user_id, at=utc_now(), by=by)).id
 
     print(f"Admin {email} can sign in to the store {tenant}: user {with_platform(data, work)}.")
 
 
 def _change(
+    action: str,
     tenant: str,
     data: str | None,
     *,
@@ -165,7 +172,8 @@ def _change(
 
     async def work(platform: "Embedded") -> "Tenant":
         change = TenantChange(status=status, tier=tier)
-        return await platform.users.stores.change(TenantId(tenant), change, at=utc_now(), by=_BY)
+        by = act(action, "tenant", tenant, TenantId(tenant))
+        return await platform.users.stores.change(TenantId(tenant), change, at=utc_now(), by=by)
 
     changed = with_platform(data, work)
     print(f"The store {changed.id} is {changed.status}, its tier {changed.tier}.")

@@ -34,6 +34,7 @@ _TAGS = {
     "products": "The catalogue, and the stock of each product.",
     "orders": "Orders, from being placed to being delivered or cancelled.",
     "payments": "Payments of orders, and refunds.",
+    "audit_log": "Who did what in a store, and when.",
     "notifications": "Emails to the shoppers of a store.",
     "dead_letters": "Events that kept failing, for operators.",
 }

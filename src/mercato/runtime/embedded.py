@@ -32,6 +32,7 @@ def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
             refresh_ttl_days=settings.refresh_ttl,
             own_url=settings.own_url,
             link_url=settings.link_url,
+            audit_retention_days=settings.audit_retention,
         ),
     )
 

@@ -122,6 +122,23 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
         return Store(self.id, self.name, self.currency, self.tier, self.status)
 
 
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An act in a store that somebody answers for. Of what was sent it has the fields' names alone."""
+
+    id: str
+    tenant_id: TenantId
+    created_at: datetime
+    actor: str
+    """A user or a machine, or the command line."""
+    actor_role: str
+    action: str
+    object_kind: str
+    object_id: str
+    fields: tuple[str, ...]
+    address: str
+    request_id: str
+
+
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody with an account in one store."""
 

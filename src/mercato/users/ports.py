@@ -14,7 +14,7 @@ from mercato.kernel.ids import UserId
 from mercato.kernel.paging import Window
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import StoreStatus, TenantId, Tier
-from mercato.users.domain import Account, RefreshToken, Tenant, User
+from mercato.users.domain import Account, AuditEntry, RefreshToken, Tenant, User
 from mercato.users.machines import ApiClient
 
 DecideTenant = Callable[[Tenant], tuple[Tenant, Events]]
@@ -188,6 +188,37 @@ class Attempt(Protocol):
 
     def failed(self) -> None:
         """Count it: the password is wrong."""
+        ...
+
+
+ByUser = Callable[[User], Cause]
+"""Returns the cause of what somebody does of whom it is known only then who they are."""
+
+
+class AuditFilter(msgspec.Struct, frozen=True):
+    """Which entries of an audit log are wanted; what is None does not matter."""
+
+    actor: str | None = None
+    action: str | None = None
+    object_kind: str | None = None
+    object_id: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+
+
+class AuditLog(Protocol):
+    """Keeps what was done in each store, by whom. Entries are never changed."""
+
+    async def add(self, entry: AuditEntry, *, by: Cause) -> None:
+        """Add an entry, once for its id."""
+        ...
+
+    async def search(self, tenant: TenantId, wanted: AuditFilter, window: Window) -> list[AuditEntry]:
+        """Return a window of a store's entries, latest first."""
+        ...
+
+    async def count(self, tenant: TenantId, wanted: AuditFilter) -> int:
+        """Return how many entries there are."""
         ...
 
 

@@ -27,6 +27,8 @@ SIGNED_IN = ANYONE
 ADMINS = STAFF
 OPERATOR = OPERATORS
 PUBLIC: None = None
+NOBODY: frozenset[Role] = frozenset()
+"""Audits no call: what sessions do by themselves, whoever's token comes with it."""
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -58,6 +60,7 @@ class Options(TypedDict, total=False):
     max_body: int | None
     deadline_s: float | None
     example: Mapping[str, object] | None
+    audited: frozenset[Role]
     storeless: bool
     in_contract: bool
 
@@ -105,6 +108,8 @@ class Endpoint:
     decoder: BodyDecoder
     route: str = field(init=False)
     """The endpoint's name: method and path template."""
+    audited: frozenset[Role] = STAFF
+    """Whose changes by it are told in the store's audit log."""
     storeless: bool = False
     """The call is about all stores at once, so none may stand in its way."""
     in_contract: bool = True

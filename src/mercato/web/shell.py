@@ -22,6 +22,7 @@ from mercato.kernel.tenancy import DEFAULT_TENANT
 from mercato.web import etag, idempotency
 from mercato.web.access_log import AccessLine, AccessLog
 from mercato.web.answer import answer
+from mercato.web.audit import note_of
 from mercato.web.auth import Authenticator, Stores, caller_of, check_role
 from mercato.web.call import ANONYMOUS, Call
 from mercato.web.cors import Cors
@@ -232,6 +233,7 @@ class Shell:
         else:
             raw = await request.read_body(limit)
             work.body = self._body(endpoint, request, raw)
+        call.note = note_of(endpoint, call, params, raw)
         key = request.headers.get("idempotency-key")
         if key is None or endpoint.claims is None:
             return await _carry_out(work)
@@ -288,7 +290,8 @@ class Shell:
         call.claim = granted.claim
         call.dialect = endpoint.dialect
         if granted.answer is not None:
-            call.replayed = True
+            # It was told of when it was done.
+            call.replayed, call.note = True, None
             if endpoint.reissues:
                 response = await _carry_out(work)
             else:

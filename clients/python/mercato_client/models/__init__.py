@@ -2,6 +2,7 @@
 """What is sent and what comes back, by name."""
 
 from mercato_client.models.api_clients import ApiClientView, CreateApiClient, NewApiClientView
+from mercato_client.models.audit_log import AuditEntryView
 from mercato_client.models.auth import AskToken, MachineTokenView
 from mercato_client.models.dead_letters import DeadLetterView
 from mercato_client.models.orders import CancelOrder, ChangeStatus, EditOrder, Item, PlaceOrder, TimelineEntry
@@ -55,6 +56,7 @@ __all__ = [
     "AdjustInventory",
     "ApiClientView",
     "AskToken",
+    "AuditEntryView",
     "CancelOrder",
     "ChangePassword",
     "ChangeStatus",

@@ -266,6 +266,17 @@ def key_files(folder: Path) -> list[KeyFile]:
     return sorted(found, key=lambda each: each.number, reverse=True)
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Return every file that an installation's keys are made of, by name: the secret for hashes too."""
+    secret = folder / _HASH_SECRET
+    return sorted([each.path for each in key_files(folder)] + ([secret] if secret.exists() else []))
+
+
+def is_key_name(name: str) -> bool:
+    """Say whether a file of an installation's keys may have that name."""
+    return name == _HASH_SECRET or _key_name(name) is not None
+
+
 def signer(files: Iterable[KeyFile], at: datetime) -> KeyFile:
     """Return which of the files, newest first, signs: the newest that has settled and is not retired.
 

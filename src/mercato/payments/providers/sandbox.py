@@ -68,8 +68,8 @@ class Sandbox:
 
     def __init__(self, path: Path, *, slow_s: float) -> None:
         """Open the book at `path`, or begin one. `slow_s` is how late a slow token pays."""
+        make_book(path)
         with closing(sqlite3.connect(path)) as connection:
-            connection.executescript(_SCHEMA)
             self.webhook_secret = _secret(connection)
         self._db = SqliteDatabase(path)
         self._slow_s = slow_s
@@ -172,6 +172,12 @@ class Sandbox:
     async def close(self) -> None:
         """Finish what is being written, and close the book."""
         await self._db.close()
+
+
+def make_book(path: Path) -> None:
+    """Make the tables of the book at `path`, without anything in them. Idempotent."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_SCHEMA)
 
 
 def _secret(connection: sqlite3.Connection) -> str:

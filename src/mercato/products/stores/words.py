@@ -9,7 +9,7 @@ import hashlib
 import unicodedata
 from collections.abc import Sequence
 
-from mercato.adapters.sql.database import Tx
+from mercato.adapters.sql.database import Database, Row, Tx
 from mercato.kernel.tenancy import TenantId
 
 NAME_KEY = 100
@@ -18,6 +18,8 @@ _WORD = 64
 """Characters of a word that tell it from others."""
 _DOT = "\N{MIDDLE DOT}"
 # No letter or digit, but part of a word to the index, to which all is that is not ASCII.
+
+_REINDEXED_AT_ONCE = 500
 
 INDEX = "product_words"
 MATCHES = f"{INDEX} MATCH ?"
@@ -65,6 +67,29 @@ async def drop(tx: Tx, tenant: TenantId, position: int, text: str, category: str
         f"INSERT INTO {INDEX} ({INDEX}, rowid, words) VALUES ('delete', ?, ?)",
         (position, _indexed(tenant, text, category)),
     )
+
+
+async def reindex(db: Database) -> None:
+    """Write the whole index anew from the products' rows, some at a time."""
+
+    async def clear(tx: Tx) -> None:
+        await tx.execute(f"INSERT INTO {INDEX} ({INDEX}) VALUES ('delete-all')")
+
+    last = -1
+
+    async def step(tx: Tx) -> list[Row]:
+        rows = await tx.fetch_all(
+            "SELECT position, tenant_id, words, category FROM products WHERE position > ? AND shelf > 0"
+            " ORDER BY position LIMIT ?",
+            (last, _REINDEXED_AT_ONCE),
+        )
+        for position, tenant, text, category in rows:
+            await put(tx, TenantId(tenant), position, text, category)
+        return rows
+
+    await db.transact(clear)
+    while rows := await db.transact(step):
+        last = rows[-1][0]
 
 
 def _indexed(tenant: TenantId, text: str, category: str | None) -> str:

@@ -2,7 +2,9 @@
 
 from collections.abc import Awaitable, Callable
 
+from mercato.users.ports import AuditLog
 from mercato.users.routes.accounts import accounts
+from mercato.users.routes.audit import audit
 from mercato.users.routes.discovery import discovery
 from mercato.users.routes.flat import DIALECT, flat
 from mercato.users.routes.links import links
@@ -23,6 +25,7 @@ def routes(  # noqa: PLR0913  each is one collaborator
     machine_desk: Machines,
     credentials: Credentials,
     claims: Claims,
+    log: AuditLog,
     *,
     onboarding: Onboarding,
     issuer: str,
@@ -36,5 +39,6 @@ def routes(  # noqa: PLR0913  each is one collaborator
     flat(api.speaking(DIALECT, prefix="/users"), users)
     sessions(api, users, credentials)
     links(api, credentials)
+    audit(api, log)
     discovery(api, issuer, jwks)
     return api

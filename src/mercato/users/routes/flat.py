@@ -7,7 +7,7 @@ import msgspec
 from mercato.adapters.identity.tokens import COGNITO_ROLES
 from mercato.kernel.errors import FieldError, Forbidden, NotFound, Unavailable, ValidationFailed
 from mercato.kernel.ids import UserId
-from mercato.kernel.principal import Role
+from mercato.kernel.principal import ANYONE, Role
 from mercato.kernel.versions import VersionMismatch
 from mercato.users.domain import (
     DuplicateEmail,
@@ -119,6 +119,7 @@ def _of_one(declared: Routes, users: Users) -> None:
     @declared.put(
         "/{username}",
         allow=SIGNED_IN,
+        audited=ANYONE,
         versioned=True,
         raises=(NotFound, Forbidden, DuplicateEmail, LastAdmin, VersionMismatch),
         example={"userEmail": "ada@example.com", "userRole": "TenantUser"},
@@ -126,6 +127,7 @@ def _of_one(declared: Routes, users: Users) -> None:
     async def change(call: Call, username: str, body: ChangeFlatUser) -> Reply[FlatUser]:
         """Change a user's email; and role and standing, which nobody does to themselves."""
         found = await users.named(call.principal, local_id(call, username))
+        call.about("user", found.id)
         changed = await users.change(
             call.principal,
             found.id,
@@ -139,12 +141,14 @@ def _of_one(declared: Routes, users: Users) -> None:
     @declared.delete(
         "/{username}",
         allow=SIGNED_IN,
+        audited=ANYONE,
         versioned=True,
         raises=(NotFound, Forbidden, LastAdmin, VersionMismatch),
     )
     async def delete(call: Call, username: str) -> None:
         """Delete a user: oneself, or any of the store by its staff. Tokens end, the email is free at once."""
         found = await users.named(call.principal, local_id(call, username))
+        call.about("user", found.id)
         await users.delete(call.principal, found.id, expected=call.expected, at=call.now, by=call.part())
 
 

@@ -2,19 +2,21 @@
 
 import base64
 import hashlib
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
 
+from mercato.kernel.cause import ByCall
 from mercato.kernel.errors import Forbidden, NotFound, Unavailable
 from mercato.kernel.principal import PEOPLE
-from mercato.users.domain import MAX_EMAIL, Password
+from mercato.users.domain import MAX_EMAIL, Password, User
 from mercato.users.service.credentials import Credentials
 from mercato.users.service.links import MAX_TOKEN
 from mercato.users.views import UserView, user_view
 from mercato.web.call import Call
 from mercato.web.decode import Body
-from mercato.web.endpoint import PUBLIC, Routes
+from mercato.web.endpoint import NOBODY, PUBLIC, Routes
 from mercato.web.http import Response
 from mercato.web.limits import RateLimited
 
@@ -54,6 +56,7 @@ def links(api: Routes, credentials: Credentials) -> None:
         "/api/v1/users/password/forgot",
         status=202,
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Unavailable,),
         example={"email": "ada@example.com"},
     )
@@ -65,23 +68,27 @@ def links(api: Routes, credentials: Credentials) -> None:
         "/api/v1/users/password/reset",
         status=204,
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Forbidden, NotFound, Unavailable),
         example={"token": _TOKEN, "new_password": "battery staple"},
     )
     async def reset(call: Call, body: Reset) -> None:
         """Set a new password by a link. Every session ends, and earlier tokens are void at once."""
-        await credentials.reset_password(body.token, body.new_password, at=call.now, by=call.part())
+        by = _of_owner(call, "users_reset")
+        await credentials.reset_password(body.token, body.new_password, at=call.now, by=by)
 
     @api.post(
         "/api/v1/users/invitation/accept",
         status=204,
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Forbidden, NotFound, Unavailable),
         example={"token": _TOKEN, "new_password": "battery staple"},
     )
     async def accept_invitation(call: Call, body: AcceptInvitation) -> None:
         """Accept an invitation by its link: set the first password. The email is verified by that."""
-        await credentials.accept_invitation(body.token, body.new_password, at=call.now, by=call.part())
+        by = _of_owner(call, "users_accept_invitation")
+        await credentials.accept_invitation(body.token, body.new_password, at=call.now, by=by)
 
     @api.post("/api/v1/users/me/email/verification", status=202, allow=PEOPLE, raises=(NotFound, RateLimited))
     async def send_verification(call: Call) -> None:
@@ -93,6 +100,7 @@ def links(api: Routes, credentials: Credentials) -> None:
     @api.post(
         "/api/v1/users/email/verify",
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Forbidden, NotFound),
         example={"token": _TOKEN},
     )
@@ -101,6 +109,16 @@ def links(api: Routes, credentials: Credentials) -> None:
         return user_view(await credentials.verify_email(body.token, at=call.now, by=call.part()))
 
     _pages(api)
+
+
+def _of_owner(call: Call, action: str) -> Callable[[User], ByCall]:
+    """Return what makes the cause of a change by a link: whoever's link it is answers for it."""
+
+    def by(user: User) -> ByCall:
+        call.answered_by(user.id, user.role, user.tenant_id, action)
+        return call.part()
+
+    return by
 
 
 def _pages(api: Routes) -> None:

@@ -10,7 +10,7 @@ from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import TenantId
 from mercato.users.domain import User, email_key, home, password_refusals, verify_email
-from mercato.users.ports import Attempts, Passwords, UserStore
+from mercato.users.ports import Attempts, ByUser, Passwords, UserStore
 from mercato.users.service.links import Links, refused
 from mercato.users.service.sessions import Sessions, SignedIn, check_active
 from mercato.users.service.stores import Stores
@@ -79,7 +79,7 @@ class Credentials:
         """
         self._links.reset(tenant, email, at=at)
 
-    async def reset_password(self, token: str, new: str, *, at: datetime, by: Cause) -> None:
+    async def reset_password(self, token: str, new: str, *, at: datetime, by: ByUser) -> None:
         """Set a new password by a link's token; every session and token of the user ends.
 
         Of somebody invited it accepts the invitation. Raises ValidationFailed for a token that is used,
@@ -87,12 +87,12 @@ class Credentials:
         """
         await self._set_password(token, "reset-password", new, at=at, by=by)
 
-    async def accept_invitation(self, token: str, new: str, *, at: datetime, by: Cause) -> None:
+    async def accept_invitation(self, token: str, new: str, *, at: datetime, by: ByUser) -> None:
         """Set the first password by a link's token, which verifies the email; raises as reset_password."""
         await self._set_password(token, "accept-invitation", new, at=at, by=by)
 
     async def _set_password(
-        self, token: str, action: LinkAction, new: str, *, at: datetime, by: Cause
+        self, token: str, action: LinkAction, new: str, *, at: datetime, by: ByUser
     ) -> None:
         if bad := password_refusals("new_password", new):
             raise ValidationFailed.of(*bad)
@@ -105,7 +105,7 @@ class Credentials:
             verified = verify_email(found, user.email, at=at) if user.is_invited else None
             return (found, ()) if verified is None else verified
 
-        if not await self._users.change_password(account, new_hash, None, also=accept, at=at, by=by):
+        if not await self._users.change_password(account, new_hash, None, also=accept, at=at, by=by(user)):
             raise refused()
         self._attempts.forgive(user.tenant_id, email_key(user.email))
 

@@ -3,7 +3,7 @@
 from datetime import datetime
 
 from mercato.contracts.events import Events
-from mercato.kernel.cause import BySystem, Cause
+from mercato.kernel.cause import Cause
 from mercato.kernel.errors import NotFound, Unauthenticated
 from mercato.kernel.ids import UserId, is_id, uuid7
 from mercato.kernel.paging import Window
@@ -26,7 +26,7 @@ from mercato.users.domain import (
     is_email,
     is_visible,
 )
-from mercato.users.ports import Attempts, Passwords, SessionStore, UserFilter, UserStore
+from mercato.users.ports import Attempts, ByUser, Passwords, SessionStore, UserFilter, UserStore
 from mercato.users.service.links import Links
 from mercato.users.service.sessions import Sessions, SignedIn, check_active
 from mercato.users.service.stores import Stores
@@ -71,7 +71,7 @@ class Users:
         return await self._sessions.signed_in(user, secret, token_id=token_id, at=at)
 
     async def login(
-        self, tenant: TenantId, email: str, password: str, *, address: str, at: datetime, by: Cause
+        self, tenant: TenantId, email: str, password: str, *, address: str, at: datetime, by: ByUser
     ) -> SignedIn:
         """Sign in with email and password, from a client's network address.
 
@@ -93,7 +93,7 @@ class Users:
             raise _wrong_pair()
         check_active(account.user)
         secret, session = self._sessions.new(account.user, at=at)
-        if not await self._signed_in.begin(account, session, by=by):
+        if not await self._signed_in.begin(account, session, by=by(account.user)):
             # The password was changed while it was being verified.
             raise _wrong_pair()
         return await self._sessions.signed_in(account.user, secret, token_id=token_id, at=at)
@@ -204,22 +204,26 @@ class Users:
 
         await self._users.delete(_store_of(caller, user_id), user_id, decide, by=by)
 
-    async def create_operator(self, new: NewUser, *, at: datetime) -> User:
+    async def create_operator(self, new: NewUser, user_id: UserId, *, at: datetime, by: Cause) -> User:
         """Make an operator of the platform, who lives in the store `default`.
 
         Raises ValidationFailed, DuplicateEmail, and NotFound before the store is there.
         """
-        return await self._create(DEFAULT_TENANT, new, Role.OPERATOR, at=at)
+        return await self._create(DEFAULT_TENANT, new, user_id, Role.OPERATOR, at=at, by=by)
 
-    async def create_admin(self, tenant: TenantId, new: NewUser, *, at: datetime) -> User:
+    async def create_admin(
+        self, tenant: TenantId, new: NewUser, user_id: UserId, *, at: datetime, by: Cause
+    ) -> User:
         """Make an admin of a store. Raises ValidationFailed, DuplicateEmail, NotFound."""
-        return await self._create(tenant, new, Role.ADMIN, at=at)
+        return await self._create(tenant, new, user_id, Role.ADMIN, at=at, by=by)
 
-    async def _create(self, tenant: TenantId, new: NewUser, role: Role, *, at: datetime) -> User:
+    async def _create(
+        self, tenant: TenantId, new: NewUser, user_id: UserId, role: Role, *, at: datetime, by: Cause
+    ) -> User:
         await self._stores.store(tenant)
-        user, events = create_user(new, tenant, UserId(uuid7()), role, at=at)
+        user, events = create_user(new, tenant, user_id, role, at=at)
         account = Account(user, await self._passwords.hash(new.password))
-        return await self._users.add(account, None, events, by=BySystem("command line"))
+        return await self._users.add(account, None, events, by=by)
 
     def _prove(self, user: User, *, at: datetime) -> None:
         """Send a link by which somebody proves to be who reads the email."""

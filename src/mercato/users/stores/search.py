@@ -9,12 +9,13 @@ the newest have the highest numbers.
 import re
 import unicodedata
 
-from mercato.adapters.sql.database import Tx, Value
+from mercato.adapters.sql.database import Database, Row, Tx, Value
 from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import TenantId
 from mercato.users.domain import User
 from mercato.users.ports import UserFilter
+from mercato.users.stores.user_rows import USER, load_user
 
 FOUND = (
     "user_words CROSS JOIN user_documents d ON d.number = user_words.rowid"
@@ -24,6 +25,9 @@ FOUND = (
 MATCHES = "user_words MATCH ?"
 NEWEST_FIRST = "user_words.rowid DESC"
 COUNT = f"SELECT count(*) FROM user_words WHERE {MATCHES}"
+
+_DOCUMENTED = ", ".join(f"u.{column}" for column in USER.split(", "))
+_REINDEXED_AT_ONCE = 500
 
 _word = re.compile(r"[^\W_]+").findall
 
@@ -57,9 +61,6 @@ def after(tenant: TenantId, user_id: str) -> tuple[str, list[Value]]:
 
 async def write_document(tx: Tx, user: User) -> None:
     """Index a user, or index one anew, in the step that writes the row."""
-    own = words(f"{user.email} {user.first_name} {user.last_name}")
-    marks = [f"_{user.role.value}", _standing(user.is_active)]
-    document = " ".join(f"{user.tenant_id}_{word}" for word in (*marks, *own))
     number = await _number(tx, user.tenant_id, user.id)
     if number is None:
         row = await tx.fetch_one(
@@ -70,13 +71,44 @@ async def write_document(tx: Tx, user: User) -> None:
         number = row[0]
     else:
         await tx.execute("DELETE FROM user_words WHERE rowid = ?", (number,))
-    await tx.execute("INSERT INTO user_words (rowid, words) VALUES (?, ?)", (number, document))
+    await _write(tx, number, user)
+
+
+async def reindex(db: Database) -> None:
+    """Write the whole index anew from the users' rows, some at a time."""
+
+    async def clear(tx: Tx) -> None:
+        await tx.execute("DELETE FROM user_words")
+
+    last = -1
+
+    async def step(tx: Tx) -> list[Row]:
+        rows = await tx.fetch_all(
+            f"SELECT d.number, {_DOCUMENTED} FROM user_documents d"
+            " JOIN users u ON u.tenant_id = d.tenant_id AND u.id = d.user_id"
+            " WHERE d.number > ? AND u.email_key IS NOT NULL ORDER BY d.number LIMIT ?",
+            (last, _REINDEXED_AT_ONCE),
+        )
+        for number, *row in rows:
+            await _write(tx, number, load_user(tuple(row)))
+        return rows
+
+    await db.transact(clear)
+    while rows := await db.transact(step):
+        last = rows[-1][0]
 
 
 async def drop_document(tx: Tx, tenant: TenantId, user_id: UserId) -> None:
     """Let a user no longer be found. The number stays: a cursor may stand there."""
     number = await _number(tx, tenant, user_id)
     await tx.execute("DELETE FROM user_words WHERE rowid = ?", (number,))
+
+
+async def _write(tx: Tx, number: int, user: User) -> None:
+    own = words(f"{user.email} {user.first_name} {user.last_name}")
+    marks = [f"_{user.role.value}", _standing(user.is_active)]
+    document = " ".join(f"{user.tenant_id}_{word}" for word in (*marks, *own))
+    await tx.execute("INSERT INTO user_words (rowid, words) VALUES (?, ?)", (number, document))
 
 
 async def _number(tx: Tx, tenant: TenantId, user_id: UserId) -> int | None:
