@@ -9,7 +9,6 @@ import msgspec
 
 from mercato.adapters.identity.attempts import LinkLimit, MemoryAttempts
 from mercato.adapters.identity.keys import KeyRing
-from mercato.adapters.identity.links import LoggedLinks
 from mercato.adapters.identity.passwords import Argon2Passwords
 from mercato.adapters.identity.revocations import Revocations
 from mercato.adapters.identity.tokens import TokenIssuer, TokenTerms, TokenVerifier
@@ -18,6 +17,7 @@ from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.stores import StoreDirectory
+from mercato.contracts.users import People
 from mercato.kernel.clock import Clock
 from mercato.kernel.tenancy import Tier
 from mercato.users.routes import routes
@@ -26,6 +26,7 @@ from mercato.users.service.credentials import Credentials
 from mercato.users.service.directory import CachedDirectory
 from mercato.users.service.links import Links
 from mercato.users.service.machines import Machines
+from mercato.users.service.people import KnownPeople
 from mercato.users.service.sessions import Sessions, SessionTerms
 from mercato.users.service.stores import Stores
 from mercato.users.service.users import Users
@@ -76,6 +77,7 @@ class UsersService:
     sessions: SqlSessions
     cuts: SqlCuts
     links: Links
+    people: People
     take_up: Callable[[], Awaitable[None]]
     """Takes up what was cut before a restart; before the first request."""
 
@@ -96,7 +98,7 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
     stores = Stores(tenants, passwords, sessions, default_tier=settings.default_tier)
     attempts = MemoryAttempts()
     machines = Machines(SqlApiClients(steps, cuts), stores, tokens, attempts, lifetime=lifetime)
-    links = Links(users_store, LoggedLinks(), LinkLimit(), secret=keys.hash_secret, url=settings.link)
+    links = Links(users_store, LinkLimit(), secret=keys.hash_secret, url=settings.link)
     users = Users(
         users_store, stores, passwords, sessions, signed_in=signed_in, attempts=attempts, links=links
     )
@@ -138,6 +140,7 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
         sessions=signed_in,
         cuts=cuts,
         links=links,
+        people=KnownPeople(users_store, links, clock=clock),
         take_up=lambda: cuts.load(at=clock()),
     )
 
