@@ -35,6 +35,7 @@ _TAGS = {
     "orders": "Orders, from being placed to being delivered or cancelled.",
     "payments": "Payments of orders, and refunds.",
     "notifications": "Emails to the shoppers of a store.",
+    "mailbox": "The local mailbox: emails that go no further, with the links in them.",
     "dead_letters": "Events that kept failing, for operators.",
 }
 
