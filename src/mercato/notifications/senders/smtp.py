@@ -6,6 +6,7 @@ after the server took it and before that was recorded; no protocol closes that w
 """
 
 import asyncio
+import re
 import socket
 import ssl
 from typing import Literal
@@ -18,6 +19,7 @@ from mercato.notifications.senders.mime import message
 
 _MAX_TOLD = 300
 _QUIT_S = 2.0
+_host = re.compile(r"[A-Za-z0-9.-]+").fullmatch
 Tls = Literal["none", "starttls", "implicit"]
 
 
@@ -104,9 +106,13 @@ def _envelope(address: str) -> tuple[str, list[str]]:
     local, _, domain = address.rpartition("@")
     if local.isascii():
         try:
-            return f"{local}@{domain.encode('idna').decode()}", []
+            host = domain.encode("idna").decode()
         except UnicodeError:
-            raise MailRefused("The address has a domain that cannot be.") from None
+            host = ""
+        # Some characters become spaces on the way.
+        if not _host(host):
+            raise MailRefused("The address has a domain that cannot be.")
+        return f"{local}@{host}", []
     return address, ["SMTPUTF8"]
 
 
