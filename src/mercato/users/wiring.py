@@ -104,9 +104,6 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
     )
     credentials = Credentials(users_store, stores, passwords, sessions, attempts=attempts, links=links)
 
-    async def jwks() -> bytes:
-        return (await keys.keys()).jwks
-
     parts = ServiceParts(
         name="users",
         steps=steps,
@@ -119,7 +116,7 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
             claims,
             onboarding=settings.onboarding,
             issuer=settings.issuer,
-            jwks=jwks,
+            jwks=_jwks(keys),
         ),
         workers=(
             links.run,
@@ -143,6 +140,13 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
         people=KnownPeople(users_store, links, clock=clock),
         take_up=lambda: cuts.load(at=clock()),
     )
+
+
+def _jwks(keys: KeyRing) -> Callable[[], Awaitable[bytes]]:
+    async def jwks() -> bytes:
+        return (await keys.keys()).jwks
+
+    return jwks
 
 
 def _identity(

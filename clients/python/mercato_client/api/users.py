@@ -273,9 +273,9 @@ class Users:
         offset: int | None = None,
         after: str | None = None,
         count: bool | None = None,
-        status: OrderStatus | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
+        status: OrderStatus | None = None,
     ) -> Page[OrderView]:
         """List a user's orders, newest first: one's own, or any user's for the store's staff.
 
@@ -291,9 +291,9 @@ class Users:
                 "offset": offset,
                 "after": after,
                 "count": count,
-                "status": status,
                 "from": from_,
                 "to": to,
+                "status": status,
             },
         )
         listed = decode(await self._transport.send(request), Listed[OrderView])
@@ -303,14 +303,14 @@ class Users:
         self,
         user_id: str,
         *,
-        status: OrderStatus | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
+        status: OrderStatus | None = None,
         limit: int = 100,
     ) -> AsyncIterator[OrderView]:
         """Go through the whole list, which is fetched page by page."""
         return each_of(
             lambda after: self.orders(
-                user_id, status=status, from_=from_, to=to, limit=limit, after=after, count=False
+                user_id, from_=from_, to=to, status=status, limit=limit, after=after, count=False
             )
         )
