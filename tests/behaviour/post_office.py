@@ -29,7 +29,7 @@ from mercato.kernel.ids import OrderId, PaymentId, ProductId, UserId, uuid7
 from mercato.kernel.principal import SCOPES, Principal, Role
 from mercato.kernel.tenancy import StoreStatus, TenantId, Tier
 from mercato.messaging.inbox import Inbox
-from mercato.notifications.ports import Mail, Sender
+from mercato.notifications.ports import Deposit, Mail, Sender
 from mercato.notifications.service.delivery import Delivery
 from mercato.notifications.templates import JinjaTemplates
 from mercato.notifications.wiring import NotificationsService, NotificationsSettings, _terms, build
@@ -235,7 +235,7 @@ class Scripted:
     sent: list[Mail] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
 
-    async def send(self, mail: Mail) -> None:
+    async def send(self, mail: Mail) -> Deposit | None:
         self.sent.append(mail)
         self.begun.set()
         outcome = None
@@ -243,6 +243,7 @@ class Scripted:
             outcome = self.raises.pop(0) if len(self.raises) > 1 else self.raises[0]
         if outcome is not None:
             raise outcome
+        return None
 
 
 def created(order_id: OrderId = ORDER, **changed: Any) -> OrderCreated:
@@ -291,7 +292,7 @@ def paid(kind: type[PaymentEvent] = PaymentSucceeded, **changed: Any) -> Payment
         "payment_id": PaymentId(uuid7()),
         "order_id": ORDER,
         "user_id": ANN,
-        "status": _PAYMENTS[kind],
+        "status": _PAYMENTS.get(kind, PaymentStatus.PENDING),
         "method": PaymentMethod.CARD,
         "amount": 123_450,
         "refunded_amount": 0,

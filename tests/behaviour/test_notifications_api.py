@@ -8,7 +8,7 @@ import pytest
 from mercato.contracts.orders import OrderStatus
 from mercato.kernel.ids import OrderId, uuid7
 from mercato.kernel.principal import Role
-from mercato.notifications.ports import Mail, MailRefused
+from mercato.notifications.ports import Deposit, Mail, MailRefused
 from tests.behaviour.post_office import (
     ACME,
     HOME,
@@ -262,7 +262,7 @@ async def test_a_server_that_repeats_a_link_in_its_refusal_tells_it_to_nobody(
     office: PostOffice, caplog: pytest.LogCaptureFixture
 ) -> None:
     class Echoing(Scripted):
-        async def send(self, mail: Mail) -> None:
+        async def send(self, mail: Mail) -> Deposit | None:
             await super().send(mail)
             (link,) = office.people.links
             token = link.partition("token=")[2]

@@ -13,6 +13,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mercato.adapters.sql.database import Tx
+from mercato.adapters.sql.sqlite import SqliteDatabase
 from mercato.kernel.ids import NotificationId, UserId, uuid7
 from mercato.kernel.paging import Window
 from mercato.kernel.tenancy import TenantId
@@ -68,7 +70,7 @@ class Taken:
 class Post:
     """A sender, and where its emails arrive."""
 
-    sender: Sender
+    send: Callable[[Mail], Awaitable[None]]
     arrived: Callable[[], Awaitable[list[Taken]]]
     keeps_one: bool
     """Whether an email that is sent twice is there once."""
@@ -78,15 +80,32 @@ class Post:
 async def post(request: pytest.FixtureRequest, open_database: OpenDatabase) -> AsyncIterator[Post]:
     async with AsyncExitStack() as stack:
         if request.param == "mailbox":
-            box = LocalMailbox(await open_database("notifications"), keep=100)
-            yield Post(box, lambda: in_mailbox(box), keeps_one=True)
+            db = await open_database("notifications")
+            box = LocalMailbox(db, keep=100)
+            yield Post(recording(box, db), lambda: in_mailbox(box), keeps_one=True)
         else:
             server = await stack.enter_async_context(mail_server(utf8=True))
 
             async def arrived() -> list[Taken]:
                 return at_server(server)
 
-            yield Post(smtp(server), arrived, keeps_one=False)
+            yield Post(recording(smtp(server), None), arrived, keeps_one=False)
+
+
+def recording(sender: Sender, db: SqliteDatabase | None) -> Callable[[Mail], Awaitable[None]]:
+    """Return what sends an email, and records that it was sent if something is left to do with that."""
+
+    async def send(mail: Mail) -> None:
+        deposit = await sender.send(mail)
+        assert (deposit is None) == (db is None)
+        if deposit is not None and db is not None:
+
+            async def step(tx: Tx) -> None:
+                await deposit(tx)
+
+            await db.transact(step)
+
+    return send
 
 
 async def in_mailbox(box: LocalMailbox) -> list[Taken]:
@@ -130,7 +149,7 @@ def _lines(text: str) -> str:
 
 async def test_an_email_arrives_as_it_was_sent(post: Post) -> None:
     sent = mail(subject="Zoë: tea, 1.234,50 €", text="Grüße\n", html="<p>茶</p>\n")
-    await post.sender.send(sent)
+    await post.send(sent)
     (taken,) = await post.arrived()
     assert taken == Taken(
         "Acme Tea <no-reply@mail.example>",
@@ -144,8 +163,8 @@ async def test_an_email_arrives_as_it_was_sent(post: Post) -> None:
 
 async def test_an_email_tried_again_is_the_same_one(post: Post) -> None:
     sent = mail()
-    await post.sender.send(sent)
-    await post.sender.send(msgspec.structs.replace(sent, text="with a fresh link\n"))
+    await post.send(sent)
+    await post.send(msgspec.structs.replace(sent, text="with a fresh link\n"))
     arrived = await post.arrived()
     assert {each.message_id for each in arrived} == {sent.message_id}
     assert len(arrived) == (1 if post.keeps_one else 2)
@@ -153,8 +172,8 @@ async def test_an_email_tried_again_is_the_same_one(post: Post) -> None:
 
 async def test_an_email_sent_again_on_purpose_is_another_one(post: Post) -> None:
     sent = mail()
-    await post.sender.send(sent)
-    await post.sender.send(msgspec.structs.replace(sent, sending=2, message_id="<again@mail.example>"))
+    await post.send(sent)
+    await post.send(msgspec.structs.replace(sent, sending=2, message_id="<again@mail.example>"))
     assert len(await post.arrived()) == 2
 
 
@@ -181,7 +200,7 @@ async def test_an_email_sent_again_on_purpose_is_another_one(post: Post) -> None
     ],
 )
 async def test_a_name_is_a_name_and_adds_no_recipient(post: Post, name: str) -> None:
-    await post.sender.send(
+    await post.send(
         mail(recipient=Address(name, "ann@example.com"), sender=Address(name, "no-reply@mail.example"))
     )
     (taken,) = await post.arrived()
@@ -376,9 +395,11 @@ async def test_an_address_in_another_script_goes_where_the_server_can(server: Ma
 
 
 async def test_the_mailbox_keeps_the_latest_mails_of_each_store(open_database: OpenDatabase) -> None:
-    box = LocalMailbox(await open_database("notifications"), keep=3)
-    await box.send(mail(tenant=TenantId("other"), subject="of another store"))
+    db = await open_database("notifications")
+    box = LocalMailbox(db, keep=3)
+    send = recording(box, db)
+    await send(mail(tenant=TenantId("other"), subject="of another store"))
     for number in range(7):
-        await box.send(mail(subject=f"mail {number}"))
+        await send(mail(subject=f"mail {number}"))
     assert [each.subject for each in await in_mailbox(box)] == ["mail 4", "mail 5", "mail 6"]
     assert await box.count(TenantId("other"), operators=True) == 1

@@ -8,8 +8,7 @@ import msgspec
 import pytest
 
 from mercato.kernel.ids import OrderId, uuid7
-from mercato.notifications.domain import Notification
-from mercato.notifications.ports import Mail, MailRefused, NotSentNow
+from mercato.notifications.ports import Deposit, Mail, MailRefused, NotSentNow
 from tests.behaviour.post_office import (
     ACME,
     ANN,
@@ -28,9 +27,10 @@ from tests.conftest import OpenDatabase
 class Hanging(Scripted):
     """A Sender that is never told."""
 
-    async def send(self, mail: Mail) -> None:
+    async def send(self, mail: Mail) -> Deposit | None:
         await super().send(mail)
         await asyncio.Event().wait()
+        return None
 
 
 @pytest.fixture
@@ -183,7 +183,7 @@ async def test_whoever_was_too_slow_records_nothing_over_another(office: PostOff
     gate = asyncio.Event()
 
     class Slow(Scripted):
-        async def send(self, mail: Mail) -> None:
+        async def send(self, mail: Mail) -> Deposit | None:
             await super().send(mail)
             await gate.wait()
             raise MailRefused("what the slow one was told")
@@ -210,12 +210,13 @@ async def test_one_slow_recipient_holds_up_no_other(office: PostOffice) -> None:
     gate, enough = asyncio.Event(), asyncio.Event()
 
     class SlowForOne(Scripted):
-        async def send(self, mail: Mail) -> None:
+        async def send(self, mail: Mail) -> Deposit | None:
             if mail.recipient.email == "slow@example.com":
                 await gate.wait()
             await super().send(mail)
             if len(self.sent) == 40:
                 enough.set()
+            return None
 
     sender = SlowForOne()
     worker = office.another(sender)
@@ -287,7 +288,7 @@ async def test_a_database_that_fails_when_it_is_sent_sends_it_no_second_time_int
     await office.tell(created())
     settle = office.service.store.settle
 
-    async def fails(claimed: Notification, outcome: Notification) -> bool:
+    async def fails(*_: object) -> bool:
         monkeypatch.setattr(office.service.store, "settle", settle)
         raise OSError("the disk is full")
 
@@ -304,9 +305,9 @@ async def test_a_stop_lets_a_mail_that_is_being_sent_end(office: PostOffice) -> 
     gate, sender = asyncio.Event(), Scripted()
 
     class Slow(Scripted):
-        async def send(self, mail: Mail) -> None:
+        async def send(self, mail: Mail) -> Deposit | None:
             await gate.wait()
-            await sender.send(mail)
+            return await sender.send(mail)
 
     worker = office.another(Slow())
     await office.tell(created())

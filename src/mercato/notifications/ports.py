@@ -1,8 +1,8 @@
 """What notifications needs: a store, somebody who words emails, and somebody who takes them further."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
@@ -51,11 +51,15 @@ class Mail(msgspec.Struct, frozen=True, kw_only=True):
     date: datetime
 
 
+Deposit = Callable[[Any], Awaitable[None]]
+"""What is left to do in the step that records that an email was sent, given the step's transaction."""
+
+
 class Sender(Protocol):
     """Takes emails further."""
 
-    async def send(self, mail: Mail) -> None:
-        """Take one email, whose fate is known when this returns.
+    async def send(self, mail: Mail) -> Deposit | None:
+        """Take one email, whose fate is known when this returns; or leave a deposit, which is its sending.
 
         The same email may come again, with the same `message_id`, if what became of it was not
         recorded. Raises NotSentNow, MailRefused. The caller sets a deadline.
@@ -157,8 +161,13 @@ class NotificationStore(Protocol):
         """
         ...
 
-    async def settle(self, claimed: Notification, outcome: Notification) -> bool:
-        """Store what came of a notification that was claimed; False if it has passed to somebody else."""
+    async def settle(
+        self, claimed: Notification, outcome: Notification, deposit: Deposit | None = None
+    ) -> bool:
+        """Store what came of a notification that was claimed, with the sender's deposit, in one step.
+
+        Return False, and do nothing, if it has passed to somebody else.
+        """
         ...
 
     async def make_due(self) -> int:
@@ -175,7 +184,6 @@ class StoredMail(msgspec.Struct, frozen=True):
 
     id: MailId
     mail: Mail
-    created_at: datetime
 
 
 class Mailbox(Protocol):
@@ -186,7 +194,7 @@ class Mailbox(Protocol):
         ...
 
     async def search(self, tenant: TenantId, window: Window, *, operators: bool) -> list[StoredMail]:
-        """Return a window of a store's emails, latest first, and one more if there are more."""
+        """Return a window of a store's emails, newest first, and one more if there are more."""
         ...
 
     async def count(self, tenant: TenantId, *, operators: bool) -> int:

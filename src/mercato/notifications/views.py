@@ -86,7 +86,7 @@ def summary(stored: StoredMail) -> MailSummary:
         template=stored.mail.template,
         recipient=stored.mail.recipient.email,
         subject=stored.mail.subject,
-        created_at=stored.created_at,
+        created_at=stored.mail.date,
     )
 
 
@@ -108,7 +108,7 @@ def mail_view(stored: StoredMail) -> MailView:
         template=mail.template,
         recipient=mail.recipient.email,
         subject=mail.subject,
-        created_at=stored.created_at,
+        created_at=mail.date,
         headers={name: value for name, value in headers.items() if value is not None},
         text=mail.text,
         html=mail.html,

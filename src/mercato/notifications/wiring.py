@@ -50,7 +50,7 @@ class NotificationsSettings(msgspec.Struct, frozen=True, kw_only=True):
     first_retry_s: float = 10.0
     most_retry_s: float = 10_800.0
     attempts: int = 15
-    most: int = 8
+    most: int = 16
     """How many mails are sent at the same time."""
 
 

@@ -10,6 +10,8 @@ log = logging.getLogger(__name__)
 
 SWEEP_S = 0.5
 """How often it looks for what is due, besides being woken by what has just been queued."""
+GATHER_S = 0.01
+"""How long it waits then for more to come: requests go first, and one step takes what has gathered."""
 
 
 class Dispatch:
@@ -77,3 +79,4 @@ class Dispatch:
                 await self._woken.wait()
         except TimeoutError:
             return
+        await asyncio.sleep(GATHER_S)

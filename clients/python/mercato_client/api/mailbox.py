@@ -24,7 +24,7 @@ class Mailbox:
         after: str | None = None,
         count: bool | None = None,
     ) -> Page[MailSummary]:
-        """List the emails in the local mailbox, latest first.
+        """List the emails in the local mailbox, newest first.
 
         For the roles admin, operator.
         """

@@ -44,11 +44,11 @@ CREATE TABLE inbox_positions (
 CREATE TABLE mailbox (
 	tenant_id VARCHAR(63) NOT NULL, 
 	id VARCHAR(36) NOT NULL, 
+	number BIGINT NOT NULL, 
 	notification_id VARCHAR(36) NOT NULL, 
 	sending INTEGER NOT NULL, 
 	user_id VARCHAR(36) NOT NULL, 
 	mail TEXT NOT NULL, 
-	created_at BIGINT NOT NULL, 
 	PRIMARY KEY (tenant_id, id)
 );
 CREATE TABLE notifications (
@@ -103,8 +103,8 @@ CREATE TABLE outbox_sequences (
 CREATE INDEX claims_created_at ON claims (created_at);
 CREATE INDEX inbox_parked_due ON inbox_parked (state, next_try_at);
 CREATE INDEX inbox_parked_key ON inbox_parked ("key", sequence);
-CREATE INDEX mailbox_created ON mailbox (tenant_id, created_at, id);
 CREATE UNIQUE INDEX mailbox_mail ON mailbox (tenant_id, notification_id, sending);
+CREATE UNIQUE INDEX mailbox_number ON mailbox (tenant_id, number);
 CREATE INDEX notifications_created ON notifications (tenant_id, created_at, id);
 CREATE INDEX notifications_due ON notifications (due_at) WHERE due_at IS NOT NULL;
 CREATE UNIQUE INDEX notifications_event ON notifications (tenant_id, event_id, template);

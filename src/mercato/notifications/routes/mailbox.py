@@ -14,7 +14,7 @@ from mercato.web.endpoint import PUBLIC, Routes
 from mercato.web.envelope import Page
 from mercato.web.http import Response
 from mercato.web.pages import answer, page
-from mercato.web.paging import ListQuery, latest_first
+from mercato.web.paging import ListQuery, newest_first
 
 _PATH = "/api/v1/mailbox"
 _READERS = frozenset({Role.ADMIN, Role.OPERATOR})
@@ -32,9 +32,9 @@ def mailbox(api: Routes, box: Mailbox) -> None:
 
     @api.get(_PATH, allow=_READERS)
     async def list_mailbox(call: Call, query: ListQuery) -> Page[MailSummary]:
-        """List the emails in the local mailbox, latest first."""
+        """List the emails in the local mailbox, newest first."""
         operators = sees_operators(call.principal)
-        return await latest_first(
+        return await newest_first(
             query,
             lambda part: box.search(call.tenant, part, operators=operators),
             lambda: box.count(call.tenant, operators=operators),

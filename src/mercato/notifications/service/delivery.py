@@ -28,6 +28,7 @@ from mercato.notifications.domain import (
 )
 from mercato.notifications.ports import (
     Address,
+    Deposit,
     Letter,
     Mail,
     MailRefused,
@@ -96,8 +97,8 @@ class Delivery:
 
     async def deliver(self, claimed: Notification) -> None:
         """Send a notification that was claimed. Raises Unavailable if what came of it cannot be kept."""
-        outcome = await self._outcome(claimed)
-        if not await self._store.settle(claimed, outcome):
+        outcome, deposit = await self._outcome(claimed)
+        if not await self._store.settle(claimed, outcome, deposit):
             log.warning("notification passed to another sender", extra=_about(claimed))
             return
         if outcome.status is Status.FAILED:
@@ -105,37 +106,38 @@ class Delivery:
         elif outcome.status is Status.QUEUED:
             log.warning("mail not sent yet", extra=_about(outcome) | {"cause": outcome.reason})
 
-    async def _outcome(self, claimed: Notification) -> Notification:
+    async def _outcome(self, claimed: Notification) -> tuple[Notification, Deposit | None]:
         if claimed.attempts > self._terms.delays.attempts:
             # Whoever tried it last did not live to say what came of it.
-            return claimed.failed("every attempt to send it was broken off")
+            return claimed.failed("every attempt to send it was broken off"), None
         try:
             async with asyncio.timeout(self._terms.timeout_s):
                 mail = await self._mail(claimed)
             known = msgspec.structs.replace(claimed, recipient=mail.recipient.email, subject=mail.subject)
             return await self._send(known, mail)
         except Skip as skipped:
-            return claimed.skipped(str(skipped))
+            return claimed.skipped(str(skipped)), None
         except Unavailable as away:
-            return self._put_off(claimed, away.message)
+            return self._put_off(claimed, away.message), None
         except TimeoutError:
-            return self._put_off(claimed, "what it needs did not answer in time")
+            return self._put_off(claimed, "what it needs did not answer in time"), None
         except Exception as error:
             # Its words may hold what the mail holds: the log has its type and place.
             log.exception("mail cannot be made", extra=_about(claimed))
-            return self._put_off(claimed, f"it cannot be made: {type(error).__name__}")
+            return self._put_off(claimed, f"it cannot be made: {type(error).__name__}"), None
 
-    async def _send(self, known: Notification, mail: Mail) -> Notification:
+    async def _send(self, known: Notification, mail: Mail) -> tuple[Notification, Deposit | None]:
         try:
             async with asyncio.timeout(self._terms.timeout_s):
-                await self._sender.send(mail)
+                deposit = await self._sender.send(mail)
         except MailRefused as refused:
-            return known.failed(_without_links(str(refused), mail))
+            return known.failed(_without_links(str(refused), mail)), None
         except NotSentNow as later:
-            return self._put_off(known, _without_links(str(later), mail))
+            return self._put_off(known, _without_links(str(later), mail)), None
         except TimeoutError:
-            return self._put_off(known, "the mail server did not answer in time")
-        return known.sent(recipient=mail.recipient.email, subject=mail.subject, at=self._clock())
+            return self._put_off(known, "the mail server did not answer in time"), None
+        sent = known.sent(recipient=mail.recipient.email, subject=mail.subject, at=self._clock())
+        return sent, deposit
 
     def _put_off(self, notification: Notification, reason: str) -> Notification:
         return notification.put_off(reason, self._terms.delays, at=self._clock(), chance=self._chance())

@@ -3,17 +3,13 @@
 It is as good as any mailbox: whoever reads it has the links in it.
 """
 
-from datetime import datetime
-
 import msgspec
 
 from mercato.adapters.sql.database import Database, Row, Tx
-from mercato.adapters.sql.timed import LATEST_FIRST, page
-from mercato.kernel.clock import from_micros, to_micros
 from mercato.kernel.ids import MailId, uuid7
 from mercato.kernel.paging import Window
 from mercato.kernel.tenancy import TenantId
-from mercato.notifications.ports import Mail, StoredMail
+from mercato.notifications.ports import Deposit, Mail, StoredMail
 from mercato.notifications.stores.operators import shown_to
 
 _encode = msgspec.json.Encoder().encode
@@ -31,14 +27,15 @@ class LocalMailbox:
         self._db = db
         self._keep = keep
 
-    async def send(self, mail: Mail) -> None:
-        """Put an email into the mailbox, unless it is there."""
+    async def send(self, mail: Mail) -> Deposit:
+        """Leave an email to be put into the mailbox, which is done once, however often it is left."""
         mail_id, content = uuid7(), _encode(mail).decode()
 
-        async def step(tx: Tx) -> None:
+        async def deposit(tx: Tx) -> None:
             added = await tx.execute(
-                "INSERT INTO mailbox (tenant_id, id, notification_id, sending, user_id, mail, created_at)"
-                " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO NOTHING",
+                "INSERT INTO mailbox (tenant_id, id, number, notification_id, sending, user_id, mail)"
+                " SELECT ?, ?, COALESCE(max(number), 0) + 1, ?, ?, ?, ? FROM mailbox WHERE tenant_id = ?"
+                " ON CONFLICT (tenant_id, notification_id, sending) DO NOTHING",
                 (
                     mail.tenant,
                     mail_id,
@@ -46,23 +43,23 @@ class LocalMailbox:
                     mail.sending,
                     mail.user_id,
                     content,
-                    to_micros(mail.date),
+                    mail.tenant,
                 ),
             )
             if added:
                 await tx.execute(
-                    "DELETE FROM mailbox WHERE tenant_id = ? AND (created_at, id) <= (SELECT created_at, id"
-                    " FROM mailbox WHERE tenant_id = ? ORDER BY created_at DESC, id DESC LIMIT 1 OFFSET ?)",
+                    "DELETE FROM mailbox WHERE tenant_id = ?"
+                    " AND number <= (SELECT max(number) FROM mailbox WHERE tenant_id = ?) - ?",
                     (mail.tenant, mail.tenant, self._keep),
                 )
 
-        await self._db.transact(step)
+        return deposit
 
     async def find(self, tenant: TenantId, mail_id: MailId, *, operators: bool) -> StoredMail | None:
         """Return one email."""
         shown = shown_to("mailbox", operators=operators)
         row = await self._db.fetch_one(
-            f"SELECT id, mail, created_at FROM mailbox WHERE tenant_id = ? AND id = ?{shown}",
+            f"SELECT id, mail FROM mailbox WHERE tenant_id = ? AND id = ?{shown}",
             (tenant, mail_id),
         )
         return None if row is None else _load(row)
@@ -70,9 +67,10 @@ class LocalMailbox:
     async def search(self, tenant: TenantId, window: Window, *, operators: bool) -> list[StoredMail]:
         """Return a window of a store's emails, latest first."""
         shown = shown_to("mailbox", operators=operators)
-        part, bounds = page(window)
+        seen, bounds = ("", ()) if window.after is None else (" AND id < ?", (window.after,))
         rows = await self._db.search(
-            f"SELECT id, mail, created_at FROM mailbox WHERE tenant_id = ?{shown}{part} {LATEST_FIRST}",
+            f"SELECT id, mail FROM mailbox WHERE tenant_id = ?{shown}{seen}"
+            " ORDER BY id DESC LIMIT ? OFFSET ?",
             (tenant, *bounds, window.fetch, window.offset),
         )
         return [_load(row) for row in rows]
@@ -85,6 +83,5 @@ class LocalMailbox:
 
 
 def _load(row: Row) -> StoredMail:
-    mail_id, content, created_at = row
-    at: datetime = from_micros(created_at)
-    return StoredMail(MailId(mail_id), _mail(content), at)
+    mail_id, content = row
+    return StoredMail(MailId(mail_id), _mail(content))

@@ -16,7 +16,7 @@ from mercato.kernel.ids import NotificationId
 from mercato.kernel.paging import Window
 from mercato.kernel.tenancy import TenantId
 from mercato.notifications.domain import Facts, Notification, Status, Template
-from mercato.notifications.ports import Decide, NotificationFilter, Standing
+from mercato.notifications.ports import Decide, Deposit, NotificationFilter, Standing
 from mercato.notifications.stores.operators import shown_to
 
 _COLUMNS = (
@@ -129,17 +129,22 @@ class SqlNotifications:
             return []
         return sorted(map(_load, await self._db.transact(step)), key=lambda each: (each.created_at, each.id))
 
-    async def settle(self, claimed: Notification, outcome: Notification) -> bool:
+    async def settle(
+        self, claimed: Notification, outcome: Notification, deposit: Deposit | None = None
+    ) -> bool:
         """Store what came of a notification, unless it has passed to somebody else."""
 
-        async def step(tx: Tx) -> int:
-            return await tx.execute(
+        async def step(tx: Tx) -> bool:
+            settled = await tx.execute(
                 f"UPDATE notifications SET {_CHANGING} WHERE tenant_id = ? AND id = ?"
                 " AND status = 'sending' AND sending = ? AND attempts = ?",
                 (*_changing(outcome), claimed.tenant_id, claimed.id, claimed.sending, claimed.attempts),
             )
+            if settled and deposit is not None:
+                await deposit(tx)
+            return bool(settled)
 
-        return bool(await self._db.transact(step))
+        return await self._db.transact(step)
 
     async def make_due(self) -> int:
         """Make due at once what is being sent, in all stores."""

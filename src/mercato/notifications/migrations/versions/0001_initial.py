@@ -75,14 +75,15 @@ def _mailbox() -> None:
         "mailbox",
         sa.Column("tenant_id", sa.String(63), primary_key=True),
         sa.Column("id", sa.String(36), primary_key=True),
+        # The how-manieth mail of the store it is: so the oldest are found that are too many.
+        sa.Column("number", sa.BigInteger, nullable=False),
         sa.Column("notification_id", sa.String(36), nullable=False),
         sa.Column("sending", sa.Integer, nullable=False),
         sa.Column("user_id", sa.String(36), nullable=False),
         sa.Column("mail", sa.Text, nullable=False),
-        sa.Column("created_at", sa.BigInteger, nullable=False),
     )
     op.create_index("mailbox_mail", "mailbox", ["tenant_id", "notification_id", "sending"], unique=True)
-    op.create_index("mailbox_created", "mailbox", ["tenant_id", "created_at", "id"])
+    op.create_index("mailbox_number", "mailbox", ["tenant_id", "number"], unique=True)
 
 
 def downgrade() -> None:
