@@ -1,10 +1,10 @@
 
 "use strict";
-const KEPT = "mercato-mailbox";
+const KEPT = "mercato-mailbox", EVERY_MS = 5000;
 const $ = (selector) => document.querySelector(selector);
 const [signIn, main, article, frame, source] = ["#sign-in", "main", "article", "iframe", "pre"].map($);
 let session = JSON.parse(sessionStorage.getItem(KEPT) || "null");
-let next = null, shown = null, asked = 0;
+let next = null, shown = null, asked = 0, grown = false;
 
 function tell(where, words) { where.querySelector(".told").textContent = words; }
 
@@ -72,6 +72,7 @@ async function list(after) {
     if (mine !== asked) return;
     tell(main, "");
     const entries = data.map(item);
+    grown = Boolean(after);
     if (after) $("#mails").append(...entries); else $("#mails").replaceChildren(...entries);
     next = meta.next_cursor || null;
     $("#more").hidden = !next;
@@ -129,4 +130,6 @@ $("#acting").addEventListener("change", (event) => {
   article.hidden = true;
   list();
 });
+/* New mails show by themselves, unless older ones are being looked at. */
+setInterval(() => { if (session && !grown && !document.hidden) list(); }, EVERY_MS);
 if (session) enter();
