@@ -126,20 +126,26 @@ def _authenticate(
 
 @asynccontextmanager
 async def mail_server(
-    *, tls: ssl.SSLContext | None = None, implicit: bool = False, auth: bool = False, utf8: bool = False
+    *,
+    tls: ssl.SSLContext | None = None,
+    implicit: bool = False,
+    auth: bool = False,
+    utf8: bool = False,
+    port: int = 0,
 ) -> AsyncIterator[MailServer]:
-    """Serve on a free port: in plain, with STARTTLS, or with TLS from the start."""
+    """Serve on a port, a free one unless told: in plain, with STARTTLS, or with TLS from the start."""
     server = MailServer()
     options: dict[str, Any] = {"enable_SMTPUTF8": utf8, "hostname": "mail.test"}
     if tls is not None and not implicit:
         options |= {"tls_context": tls, "require_starttls": True}
     if auth:
         # The library takes a login over TLS from the start for one in plain.
+        is_upgraded = tls is not None and not implicit
         options |= {"authenticator": _authenticate}
-        options |= dict.fromkeys(("auth_required", "auth_require_tls"), not implicit)
+        options |= dict.fromkeys(("auth_required", "auth_require_tls"), is_upgraded)
     loop = asyncio.get_running_loop()
     listener = await loop.create_server(
-        lambda: Conversation(server, loop=loop, **options), "127.0.0.1", 0, ssl=tls if implicit else None
+        lambda: Conversation(server, loop=loop, **options), "127.0.0.1", port, ssl=tls if implicit else None
     )
     server.port = listener.sockets[0].getsockname()[1]
     try:
