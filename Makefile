@@ -25,8 +25,9 @@ $(STAMP): pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --inexact --quiet
 	@touch $@
 
-setup-engines: ## Install what the fault tests and the bench need and this machine lacks (Debian, as root)
-	@command -v strace >/dev/null && command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq strace wrk; }
+setup-engines: ## Install what tests and bench need and this machine lacks: strace, wrk, chromium (Debian, as root)
+	@command -v strace >/dev/null && command -v wrk >/dev/null && command -v chromium >/dev/null \
+	  || { apt-get update -qq && apt-get install -y -qq strace wrk chromium; }
 
 demo: setup ## Install, make sample data, run; prints addresses and logins
 	@$(BIN)/mercato up --demo

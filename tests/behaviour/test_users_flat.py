@@ -1,6 +1,5 @@
 """Users for clients of the AWS SaaS reference architecture."""
 
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +21,8 @@ async def platform(open_database: OpenDatabase, tmp_path: Path) -> Platform:
 
 
 @pytest.fixture
-def mail(platform: Platform, caplog: pytest.LogCaptureFixture) -> Mail:
-    caplog.set_level(logging.INFO)
-    return Mail(platform, caplog)
+def mail(platform: Platform) -> Mail:
+    return Mail(platform)
 
 
 @pytest.fixture

@@ -1,7 +1,6 @@
 """Invitations: accounts whose password is set by whoever reads the email, once, and not for long."""
 
 import asyncio
-import logging
 from pathlib import Path
 from typing import Any
 
@@ -21,9 +20,8 @@ async def platform(open_database: OpenDatabase, tmp_path: Path) -> Platform:
 
 
 @pytest.fixture
-def mail(platform: Platform, caplog: pytest.LogCaptureFixture) -> Mail:
-    caplog.set_level(logging.INFO)
-    return Mail(platform, caplog)
+def mail(platform: Platform) -> Mail:
+    return Mail(platform)
 
 
 @pytest.fixture

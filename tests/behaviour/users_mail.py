@@ -1,10 +1,12 @@
 """The links that users is asked to send, as those read them to whom they are sent."""
 
-from typing import Any
+from dataclasses import dataclass
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
-
+from mercato.contracts.users import LinkAction, LinkRequested, UserCreated
+from mercato.kernel.ids import UserId
+from mercato.kernel.tenancy import TenantId
+from mercato.messaging.bus import decode
 from tests.asgi_client import Answer
 from tests.behaviour.users_platform import Platform
 
@@ -13,19 +15,44 @@ NEW_PASSWORD = "battery staple"
 REFUSED = "must be of a link that has been neither used nor has expired"
 
 
+@dataclass(frozen=True)
+class Sent:
+    """A link, as it is mailed."""
+
+    action: LinkAction
+    recipient: str
+    url: str
+
+
 class Mail:
-    """Reads the links that were sent."""
+    """Makes the links that are to be mailed, as whoever mails them does."""
 
-    def __init__(self, platform: Platform, log: pytest.LogCaptureFixture) -> None:
+    def __init__(self, platform: Platform) -> None:
         self.platform = platform
-        self.log = log
+        self._seen = 0
 
-    async def sent(self) -> list[Any]:
-        """Return the links sent since this was asked."""
-        await self.platform.service.links.send_waiting()
-        found = [each for each in self.log.records if each.getMessage() == "link"]
-        self.log.clear()
-        return found
+    async def sent(self) -> list[Sent]:
+        """Return the links that were to be mailed since this was asked."""
+        await self.platform.service.links.request_waiting()
+        rows = await self.platform.db.fetch_all(
+            "SELECT position, type, body FROM outbox WHERE position > ? ORDER BY position", (self._seen,)
+        )
+        found = []
+        for self._seen, kind, body in rows:
+            event = decode(body)
+            if kind == LinkRequested.type:
+                wanted = event.payload(LinkRequested)
+                found.append(await self._make(wanted.tenant_id, wanted.user_id, wanted.action))
+            elif kind == UserCreated.type:
+                created = event.payload(UserCreated)
+                action: LinkAction = "accept-invitation" if created.invited else "verify-email"
+                found.append(await self._make(created.tenant_id, created.user_id, action))
+        return [each for each in found if each is not None]
+
+    async def _make(self, tenant: TenantId, user_id: UserId, action: LinkAction) -> Sent | None:
+        people = self.platform.service.people
+        url, recipient = await people.link(tenant, user_id, action), await people.recipient(tenant, user_id)
+        return None if url is None or recipient is None else Sent(action, recipient.email, url)
 
     async def token(self, action: str, email: str = "ada@example.com") -> str:
         (found,) = [each for each in await self.sent() if each.action == action]

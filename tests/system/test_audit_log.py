@@ -258,7 +258,7 @@ async def test_a_password_that_is_reset_by_a_link_is_told_as_its_users_act(platf
     async with platform.client(store=store.id) as shop:
         assert (await shop.post("/api/v1/users/password/forgot", {"email": email})).status == 202
         used = {
-            "token": token_in(await link(platform, "reset-password", email)),
+            "token": token_in(await link(shop, store, "reset-password", email)),
             "new_password": f"{CANARY}-new",
         }
         reset = [(await shop.post("/api/v1/users/password/reset", used)).status for _ in range(2)]

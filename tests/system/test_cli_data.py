@@ -33,7 +33,13 @@ def test_schemas_go_up_and_down_and_tell_where_they_stand(tmp_path: Path) -> Non
 
     up = mercato("migrate", "up", "--service", "orders", folder=tmp_path)
     assert (up.code, up.out) == (0, "orders: at orders_0002\n")
-    assert status() == {"users": None, "products": None, "orders": "orders_0002", "payments": None}
+    assert status() == {
+        "users": None,
+        "products": None,
+        "orders": "orders_0002",
+        "payments": None,
+        "notifications": None,
+    }
     mercato("migrate", "up", folder=tmp_path)
     assert None not in status().values()
 
@@ -54,7 +60,7 @@ def test_what_cannot_be_migrated_is_refused_by_name(tmp_path: Path) -> None:
     assert refusal("down", "--service", "orders") == (
         f"There is no orders database in {tmp_path / 'mercato-data'}."
     )
-    unknown = "There is no service warehouse; there are users, products, orders, payments."
+    unknown = "There is no service warehouse; there are users, products, orders, payments, notifications."
     assert refusal("up", "--service", "warehouse") == unknown
     mercato("migrate", "up", "--service", "orders", folder=tmp_path)
     assert "nonsense" in refusal("down", "--service", "orders", "--to", "nonsense")

@@ -1,5 +1,7 @@
 """Every declared endpoint against every sort of caller, and every sort of object."""
 
+import asyncio
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +73,7 @@ ALL = SCOPES - {ANY_STORE}
 READS = frozenset(each for each in ALL if each.endswith(":read"))
 WRITES = ALL - READS
 OTHER = frozenset({"notifications:read", "notifications:write"})
-"""Scopes of nothing that is declared here."""
+"""Scopes of one service alone."""
 
 UNMADE = {"event_id"}
 """What no call makes."""
@@ -199,8 +201,24 @@ async def make_world(platform: Platform, name: str) -> World:
         "tenant_id": name,
         "api_client_id": machine_id,
         "event_id": uuid7(),
+        **await mailed(platform, store),
     }
     return World(store, neighbour, stranger, signed_in, machines, ids)
+
+
+async def mailed(platform: Platform, store: Store) -> dict[str, str]:
+    """Wait until the customer is told of the order; return the notification, and the email in the mailbox."""
+    async with platform.client(store.admin) as shop:
+        deadline = time.monotonic() + 15
+        while True:
+            told = (await shop.get("/api/v1/notifications?template=order_created&status=sent")).data
+            if told:
+                break
+            assert time.monotonic() < deadline, "nobody was told of the order"
+            await asyncio.sleep(0.02)
+        mails = (await shop.get("/api/v1/mailbox")).data
+        (mail,) = [each["id"] for each in mails if each["notification_id"] == told[0]["id"]]
+        return {"notification_id": told[0]["id"], "mail_id": mail}
 
 
 async def machine(shop: Shopper, owner: str, scopes: frozenset[str]) -> str:
@@ -347,7 +365,9 @@ async def test_a_scope_opens_what_it_names_and_no_more(platform: Platform, endpo
 
 async def test_lists_hold_nothing_of_others(platform: Platform, endpoints: list[Endpoint]) -> None:
     world = await make_world(platform, "rights-lists")
-    secret = {world.ids[name] for name in ("order_id", "payment_id", "user_id", "api_client_id")}
+    secret = {
+        world.ids[name] for name in ("order_id", "payment_id", "user_id", "api_client_id", "notification_id")
+    }
     user = world.ids["user_id"]
     async with platform.client() as shop:
         for endpoint in (each for each in endpoints if each.method == "GET" and not each.path_parameters):

@@ -31,7 +31,7 @@ async def test_somebody_invited_orders_by_flat_paths_and_it_is_an_order_like_any
         assert invited["status"] == "FORCE_CHANGE_PASSWORD"
         login = {"email": user["userEmail"], "password": PASSWORD}
         assert (await visitor.post("/api/v1/users/login", login)).status == 401
-        leading = await link(platform, "accept-invitation", user["userEmail"])
+        leading = await link(admin, store, "accept-invitation", user["userEmail"])
         page = await visitor.get(leading[leading.index("/account/accept-invitation?") :])
         assert (page.status, b'fetch("/api/v1/users/invitation/accept"' in page.body) == (200, True)
         token = token_in(leading)

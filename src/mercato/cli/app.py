@@ -24,7 +24,7 @@ app.command(tenants)
 app.command(dlq)
 app.command(keys)
 
-Service = Literal["users", "products", "orders", "payments"]
+Service = Literal["users", "products", "orders", "payments", "notifications"]
 
 
 @app.command
@@ -72,7 +72,7 @@ def serve(
     host
         Address to listen on (MERCATO_HOST, 127.0.0.1).
     port
-        Port to listen on (users 8081, orders 8082, payments 8083, products 8084).
+        Port to listen on (users 8081, orders 8082, payments 8083, products 8084, notifications 8085).
     data
         Data folder (MERCATO_DATA, mercato-data).
 

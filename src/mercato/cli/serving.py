@@ -9,7 +9,7 @@ from mercato.cli.common import settings
 from mercato.runtime.server import run
 from mercato.runtime.settings import load
 
-PORTS = {"users": 8081, "orders": 8082, "payments": 8083, "products": 8084}
+PORTS = {"users": 8081, "orders": 8082, "payments": 8083, "products": 8084, "notifications": 8085}
 
 _APART: dict[str, object] = {"onboarding": "operator", "default_tier": "basic", "address_rate": 100}
 """What is closed by default where a service is not somebody's laptop."""
@@ -27,6 +27,8 @@ def serve_all(*, host: str | None, port: int | None, data: str | None, demo: boo
         _say(f"Mercato {__version__} is up: every service at {url}")
         _say(f"  API        {url}/api/v1   (to read and try: {url}/docs)")
         _say(f"  health     {url}/health   (metrics: {url}/metrics)")
+        if chosen.mail_sender == "mailbox":
+            _say(f"  mailbox    {url}/mailbox   (emails are kept there, and go no further)")
         _say(f"  data       {chosen.folder.resolve()}")
         _say("  stop       Ctrl-C")
         if demo:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from mercato.cli.common import refused
 
-SERVICES = ("users", "products", "orders", "payments")
+SERVICES = ("users", "products", "orders", "payments", "notifications")
 
 
 def usual(words: Sequence[str]) -> Callable[[], None] | None:

@@ -36,6 +36,7 @@ _TAGS = {
     "payments": "Payments of orders, and refunds.",
     "audit_log": "Who did what in a store, and when.",
     "notifications": "Emails to the shoppers of a store.",
+    "mailbox": "The local mailbox: emails that go no further, with the links in them.",
     "dead_letters": "Events that kept failing, for operators.",
 }
 

@@ -6,14 +6,16 @@ from mercato.adapters.bus.inprocess import InProcessBus
 from mercato.contracts.orders import OrderDesk
 from mercato.contracts.products import Stock
 from mercato.contracts.stores import StoreDirectory
+from mercato.contracts.users import People
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.tenancy import Tier
+from mercato.notifications import wiring as notifications_wiring
 from mercato.orders import wiring as orders_wiring
 from mercato.payments import wiring as payments_wiring
 from mercato.products import wiring as products_wiring
 from mercato.runtime.folder import open_database
 from mercato.runtime.process import Composition, Process
-from mercato.runtime.settings import Settings, WrongSetting
+from mercato.runtime.settings import Settings, WrongSetting, variable
 from mercato.users import wiring as users_wiring
 
 
@@ -86,6 +88,42 @@ def build_payments(settings: Settings, clock: Clock, desk: OrderDesk) -> payment
     )
 
 
+def build_notifications(
+    settings: Settings, clock: Clock, people: People, stores: StoreDirectory
+) -> notifications_wiring.NotificationsService:
+    """Wire notifications on its database in the data folder.
+
+    Raises WrongSetting for a mail server that is not named, or that emails come from nobody to.
+    """
+    smtp = None
+    if settings.mail_sender == "smtp":
+        for name in ("smtp_host", "mail_from"):
+            if getattr(settings, name) == getattr(Settings(), name):
+                raise WrongSetting(f"{variable(name)} is not set, which MERCATO_MAIL_SENDER=smtp needs.")
+        smtp = notifications_wiring.SmtpSettings(
+            host=settings.smtp_host,
+            port=settings.smtp_port,
+            user=settings.smtp_user,
+            password=settings.smtp_password,
+            tls=settings.smtp_tls,
+        )
+    return notifications_wiring.build(
+        open_database(settings.folder, "notifications"),
+        clock=clock,
+        people=people,
+        stores=stores,
+        settings=notifications_wiring.NotificationsSettings(
+            mail_from=settings.mail_from,
+            reply_to=settings.mail_reply_to,
+            smtp=smtp,
+            keep=settings.mailbox_keep,
+            timeout_s=settings.smtp_timeout,
+            first_retry_s=settings.mail_retry,
+            attempts=settings.mail_attempts,
+        ),
+    )
+
+
 class Embedded:
     """All services, wired to each other directly and to one bus."""
 
@@ -98,10 +136,11 @@ class Embedded:
         self.products = build_products(settings, clock, self.users.directory)
         self.orders = build_orders(settings, clock, self.products.stock)
         self.payments = build_payments(settings, clock, self.orders.desk)
-        parts = (self.users.parts, self.products.parts, self.orders.parts, self.payments.parts)
+        self.notifications = build_notifications(settings, clock, self.users.people, self.users.directory)
+        services = (self.users, self.products, self.orders, self.payments, self.notifications)
         composition = Composition(
             name="mercato",
-            services={each.name: each for each in parts},
+            services={each.parts.name: each.parts for each in services},
             bus=InProcessBus(),
             authenticator=self.users.verifier,
             find_store=self.users.find_store,
@@ -115,8 +154,9 @@ class Embedded:
                 lambda: self.users.stores.ensure_default_store(at=clock()),
                 self.users.take_up,
                 self.payments.take_up,
+                self.notifications.take_up,
             ),
-            closers=(self.payments.close,),
+            closers=(self.payments.close, self.notifications.close),
         )
         retention = timedelta(seconds=settings.outbox_retention)
         self.process = Process(composition, clock=clock, retention=retention)

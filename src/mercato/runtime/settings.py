@@ -63,6 +63,8 @@ _Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 _Bytes = Annotated[int, msgspec.Meta(ge=1024, le=1 << 40)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _TIER_PATTERN = r"^[0-9]{1,9}/[0-9]{1,9}/[0-9]{1,9}\Z"
+_ADDRESS = r"^[A-Za-z0-9.!#$%&*+/=?^_`{|}~\'-]{1,64}@[A-Za-z0-9.-]{1,253}\Z"
+_MAIL_FROM = "no-reply@localhost"
 _TIER = "requests per second/burst/requests per day of the tier; 0 is no limit"
 
 
@@ -114,6 +116,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_webhook_secret: Annotated[str, _doc("what Stripe signs its webhooks with", extra=SECRET)] = ""
     stripe_url: Annotated[str, _doc("where Stripe's API is", min_length=1)] = "https://api.stripe.com"
     provider_timeout: Annotated[_Seconds, _doc("seconds a payment provider gets to answer")] = 10.0
+    mail_sender: Annotated[
+        Literal["mailbox", "smtp"], _doc("who takes emails: the local mailbox, or a server")
+    ] = "mailbox"
+    mail_from: Annotated[str, _doc("address that emails come from", pattern=_ADDRESS)] = _MAIL_FROM
+    mail_reply_to: Annotated[
+        str, _doc("address that answers to emails go to; empty for none", pattern=rf"^\Z|{_ADDRESS}")
+    ] = ""
+    mailbox_keep: Annotated[
+        int, _doc("emails that the local mailbox keeps of each store", ge=1, le=100_000)
+    ] = 1_000
+    mail_attempts: Annotated[int, _doc("attempts to send an email, ever further apart", ge=1, le=100)] = 15
+    mail_retry: Annotated[_Seconds, _doc("seconds until the second attempt to send an email")] = 10.0
+    smtp_host: Annotated[str, _doc("mail server")] = ""
+    smtp_port: Annotated[int, _doc("the mail server's port", ge=1, le=65_535)] = 587
+    smtp_user: Annotated[str, _doc("login at the mail server; empty for none")] = ""
+    smtp_password: Annotated[str, _doc("password at the mail server", extra=SECRET)] = ""
+    smtp_tls: Annotated[
+        Literal["none", "starttls", "implicit"], _doc("how the connection to the mail server is encrypted")
+    ] = "starttls"
+    smtp_timeout: Annotated[_Seconds, _doc("seconds that the mail server gets to take an email")] = 30.0
     outbox_retention: Annotated[_Seconds, _doc("seconds that sent events are kept")] = 86_400.0
     audit_retention: Annotated[int, _doc("days that entries of the audit log are kept", ge=1, le=36_500)] = (
         365

@@ -8,7 +8,6 @@ from typing import Protocol
 import msgspec
 
 from mercato.contracts.events import Events
-from mercato.contracts.users import LinkAction
 from mercato.kernel.cause import Cause
 from mercato.kernel.ids import UserId
 from mercato.kernel.paging import Window
@@ -237,14 +236,6 @@ class Attempts(Protocol):
 
     def forgive(self, tenant: TenantId, account: str) -> None:
         """Forget an account's failures: its owner has proved to be it in another way."""
-        ...
-
-
-class LinkSender(Protocol):
-    """Sends links to those they are for."""
-
-    async def send(self, tenant: TenantId, email: str, action: LinkAction, url: str) -> None:
-        """Send one link to an email address. Raises what went wrong."""
         ...
 
 

@@ -9,7 +9,6 @@ import msgspec
 
 from mercato.adapters.identity.attempts import LinkLimit, MemoryAttempts
 from mercato.adapters.identity.keys import KeyRing
-from mercato.adapters.identity.links import LoggedLinks
 from mercato.adapters.identity.passwords import Argon2Passwords
 from mercato.adapters.identity.revocations import Revocations
 from mercato.adapters.identity.tokens import TokenIssuer, TokenTerms, TokenVerifier
@@ -18,6 +17,7 @@ from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.stores import StoreDirectory
+from mercato.contracts.users import People
 from mercato.kernel.clock import Clock
 from mercato.kernel.tenancy import Tier
 from mercato.users.routes import routes
@@ -26,6 +26,7 @@ from mercato.users.service.credentials import Credentials
 from mercato.users.service.directory import CachedDirectory
 from mercato.users.service.links import Links
 from mercato.users.service.machines import Machines
+from mercato.users.service.people import KnownPeople
 from mercato.users.service.sessions import Sessions, SessionTerms
 from mercato.users.service.stores import Stores
 from mercato.users.service.users import Users
@@ -79,6 +80,7 @@ class UsersService:
     sessions: SqlSessions
     cuts: SqlCuts
     links: Links
+    people: People
     take_up: Callable[[], Awaitable[None]]
     """Takes up what was cut before a restart; before the first request."""
 
@@ -99,14 +101,11 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
     stores = Stores(tenants, passwords, sessions, default_tier=settings.default_tier)
     attempts = MemoryAttempts()
     machines = Machines(SqlApiClients(steps, cuts), stores, tokens, attempts, lifetime=lifetime)
-    links = Links(users_store, LoggedLinks(), LinkLimit(), secret=keys.hash_secret, url=settings.link)
+    links = Links(users_store, LinkLimit(), secret=keys.hash_secret, url=settings.link)
     users = Users(
         users_store, stores, passwords, sessions, signed_in=signed_in, attempts=attempts, links=links
     )
     credentials = Credentials(users_store, stores, passwords, sessions, attempts=attempts, links=links)
-
-    async def jwks() -> bytes:
-        return (await keys.keys()).jwks
 
     parts = ServiceParts(
         name="users",
@@ -121,7 +120,7 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
             log,
             onboarding=settings.onboarding,
             issuer=settings.issuer,
-            jwks=jwks,
+            jwks=_jwks(keys),
         ),
         handlers=handlers(log),
         families=FAMILIES,
@@ -140,6 +139,7 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
         sessions=signed_in,
         cuts=cuts,
         links=links,
+        people=KnownPeople(users_store, links, clock=clock),
         take_up=lambda: cuts.load(at=clock()),
     )
 
@@ -154,6 +154,13 @@ def _purgers(
         purger("cuts", cuts.purge, clock=clock),
         purger("audit entries", log.purge, clock=lambda: clock() - kept),
     )
+
+
+def _jwks(keys: KeyRing) -> Callable[[], Awaitable[bytes]]:
+    async def jwks() -> bytes:
+        return (await keys.keys()).jwks
+
+    return jwks
 
 
 def _identity(

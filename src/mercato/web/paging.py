@@ -48,6 +48,17 @@ class ListQuery(Query, frozen=True, kw_only=True):
     count: bool = True
 
 
+_Time = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=40,
+        description="a time such as 2026-01-31T12:00:00Z",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+_read_time = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)]).decode
+
+
 def window(query: ListQuery) -> Window:
     """Read the paging parameters. Raises ValidationFailed where they contradict each other."""
     by_page = query.page is not None or query.page_size is not None

@@ -23,6 +23,22 @@ class LineView(msgspec.Struct, frozen=True, kw_only=True):
     line_total: Decimal
 
 
+Template: TypeAlias = Literal[
+    "invitation",
+    "order_cancelled",
+    "order_created",
+    "order_delivered",
+    "order_paid",
+    "order_shipped",
+    "payment_failed",
+    "refunded",
+    "reset_password",
+    "verify_email",
+    "welcome",
+]
+"""What an email is about."""
+
+
 class Register(msgspec.Struct, frozen=True, kw_only=True):
     """Who wants an account."""
 

@@ -1,7 +1,5 @@
 """Links that prove an email: asking for them, using them, and the pages they lead to."""
 
-import base64
-import hashlib
 from collections.abc import Callable
 from typing import Annotated
 
@@ -19,6 +17,7 @@ from mercato.web.decode import Body
 from mercato.web.endpoint import NOBODY, PUBLIC, Routes
 from mercato.web.http import Response
 from mercato.web.limits import RateLimited
+from mercato.web.pages import page
 
 _TOKEN = "WyJ2ZXJpZnktZW1haWwiLCJkZWZhdWx0Il0.q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA"  # noqa: S105  none
 
@@ -123,23 +122,21 @@ def _of_owner(call: Call, action: str) -> Callable[[User], ByCall]:
 
 def _pages(api: Routes) -> None:
     """Declare the pages that links lead to where a store has none of its own."""
-    reset_page, verify_page = _page(_RESET_FORM, _RESET_SCRIPT), _page(_VERIFY_FORM, _VERIFY_SCRIPT)
-    accept_page = _page(_ACCEPT_FORM, _ACCEPT_SCRIPT)
 
     @api.get("/account/reset-password", allow=PUBLIC, in_contract=False)
     async def reset_password_page(call: Call) -> Response:  # noqa: ARG001  it is the same for all
         """Show the form that sets a new password."""
-        return _answer(*reset_page)
+        return _page(_RESET_FORM, _RESET_SCRIPT)
 
     @api.get("/account/accept-invitation", allow=PUBLIC, in_contract=False)
     async def accept_invitation_page(call: Call) -> Response:  # noqa: ARG001  it is the same for all
         """Show the form that sets the first password."""
-        return _answer(*accept_page)
+        return _page(_ACCEPT_FORM, _ACCEPT_SCRIPT)
 
     @api.get("/account/verify-email", allow=PUBLIC, in_contract=False)
     async def verify_email_page(call: Call) -> Response:  # noqa: ARG001  it is the same for all
         """Show the button that verifies an email: programs that follow links must not use it up."""
-        return _answer(*verify_page)
+        return _page(_VERIFY_FORM, _VERIFY_SCRIPT)
 
 
 _HTML = """<!doctype html>
@@ -189,20 +186,5 @@ _VERIFY_SCRIPT = (
 )
 
 
-def _page(form: str, script: str) -> tuple[bytes, str]:
-    """Return a page and its policy, which allows its own script and style alone."""
-    policy = (
-        f"default-src 'none'; script-src {_source(script)}; style-src {_source(_STYLE)}; connect-src 'self';"
-        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return _HTML.format(style=_STYLE, form=form, script=script).encode(), policy
-
-
-def _source(text: str) -> str:
-    """Name an inline text by its hash, as a policy allows it (CSP level 3, section 2.3.1)."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _answer(page: bytes, policy: str) -> Response:
-    headers = [("content-security-policy", policy), ("cache-control", "no-store")]
-    return Response(200, page, content_type="text/html; charset=utf-8", headers=headers, has_csp=True)
+def _page(form: str, script: str) -> Response:
+    return page(_HTML, style=_STYLE, form=form, script=script)

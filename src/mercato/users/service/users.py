@@ -57,7 +57,7 @@ class Users:
     async def register(
         self, tenant: TenantId, new: NewUser, user_id: UserId, *, at: datetime, by: Cause
     ) -> SignedIn:
-        """Make a customer of the store, signed in, and send a link that verifies the email.
+        """Make a customer of the store, signed in. The mail that welcomes them has a link to verify it.
 
         Raises ValidationFailed, DuplicateEmail, Forbidden while the store is suspended.
         """
@@ -67,7 +67,7 @@ class Users:
         account = Account(user, await self._passwords.hash(new.password))
         secret, session = self._sessions.new(user, at=at)
         await self._users.add(account, session, events, by=by)
-        self._links.verify(user, at=at)
+        self._links.welcome(user, at=at)
         return await self._sessions.signed_in(user, secret, token_id=token_id, at=at)
 
     async def login(
@@ -144,7 +144,7 @@ class Users:
     async def create(
         self, caller: Principal, new: NewAccount, user_id: UserId, *, at: datetime, by: Cause
     ) -> User:
-        """Make a user of the store that the caller acts in, and send a link that verifies the email.
+        """Make a user of the store that the caller acts in, whom a mail with a link welcomes.
 
         Without a password it is an invitation: the link is one by which the user sets it.
 
@@ -155,7 +155,7 @@ class Users:
         user, events = create_user(new, caller.tenant, user_id, role, at=at, is_active=new.is_active)
         hashed = NO_PASSWORD if new.password is None else await self._passwords.hash(new.password)
         made = await self._users.add(Account(user, hashed), None, events, by=by)
-        self._prove(made, at=at)
+        self._links.welcome(made, at=at)
         return made
 
     async def change(
