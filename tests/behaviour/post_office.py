@@ -79,6 +79,7 @@ class People:
     known: dict[tuple[TenantId, UserId], Recipient] = field(default_factory=dict)
     is_away: bool = False
     no_links: bool = False
+    url: str = "https://shop.example/account/{action}?token={}"
     links: list[str] = field(default_factory=list)
 
     def add(self, tenant: TenantId, recipient: Recipient) -> UserId:
@@ -93,7 +94,8 @@ class People:
         self._check()
         if self.no_links or (tenant, user_id) not in self.known:
             return None
-        self.links.append(f"https://shop.example/account/{action}?token=canary-{len(self.links)}-token")
+        token = f"canary-{len(self.links)}-token"
+        self.links.append(self.url.replace("{action}", action).replace("{}", token))
         return self.links[-1]
 
     def _check(self) -> None:

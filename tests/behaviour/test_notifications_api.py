@@ -1,6 +1,7 @@
 """Notifications over HTTP: whose they are, how they are found, and having them sent again."""
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 import pytest
@@ -258,14 +259,17 @@ async def test_what_was_given_up_can_be_sent_after_all(office: PostOffice, befor
     assert len(await office.mails()) == 1
 
 
+@pytest.mark.parametrize("url", ["https://s.example/?token={}", "https://s.example/{}/go", "app://x#{}&a=1"])
 async def test_a_server_that_repeats_a_link_in_its_refusal_tells_it_to_nobody(
-    office: PostOffice, caplog: pytest.LogCaptureFixture
+    office: PostOffice, caplog: pytest.LogCaptureFixture, url: str
 ) -> None:
+    office.people.url = url
+
     class Echoing(Scripted):
         async def send(self, mail: Mail) -> Deposit | None:
             await super().send(mail)
             (link,) = office.people.links
-            token = link.partition("token=")[2]
+            token = re.findall("canary[^/&]*", link)[0]
             raise MailRefused(f"554 URL {link} blocked; see {token} in https://list.example/?q={token}")
 
     worker = office.another(Echoing())

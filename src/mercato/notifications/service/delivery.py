@@ -43,6 +43,8 @@ log = logging.getLogger(__name__)
 
 _url = re.compile(r"(?i)\b[a-z][a-z0-9+.-]*://\S+")
 _LINK = "[link]"
+_parts = re.compile(r"[^\s/?&=#]{12,}").findall
+"""What of a link may be its token, wherever a store's own pages have it."""
 
 
 class Skip(Exception):
@@ -202,10 +204,8 @@ def letter(notification: Notification, store: Store, recipient: Recipient | None
 def _without_links(reason: str, mail: Mail) -> str:
     """Return a reason in which nothing of the mail's links is: servers like to say what they dislike."""
     told = _url.sub(_LINK, reason)
-    for link in _url.findall(mail.text):
-        token = re.split(r"[=#/]", link.rstrip(".,"))[-1]
-        if token:
-            told = told.replace(token, _LINK)
+    for part in _parts(" ".join(_url.findall(mail.text))):
+        told = told.replace(part, _LINK)
     return one_line(told)
 
 
