@@ -3,7 +3,7 @@
 import sys
 from typing import Annotated, Literal
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 
 from mercato import __version__
 from mercato.cli.common import refused
@@ -24,6 +24,7 @@ app.command(tenants)
 app.command(dlq)
 app.command(keys)
 
+_Seed = Annotated[int, Parameter(validator=validators.Number(gte=1, lte=999_999))]
 Service = Literal["users", "products", "orders", "payments"]
 
 
@@ -83,20 +84,29 @@ def serve(
 
 
 @app.command
-def demo(*, url: str = "http://127.0.0.1:8080") -> None:
-    """Open a store with 20 products on a running platform and run a shopper's purchase.
+def demo(
+    *,
+    url: str = "http://127.0.0.1:8080",
+    seed: _Seed = 1,
+    json: JsonFlag = False,
+) -> None:
+    """Fill a running platform with two believable stores, their customers, orders and payments.
 
-    Running it again uses the same store for another purchase.
+    Made through the public API. Run again, it makes only what is missing, and changes nothing.
 
     Parameters
     ----------
     url
         Where the platform is.
+    seed
+        What the stores are drawn from; each seed has stores of its own.
+    json
+        Print JSON.
 
     """
-    from mercato.cli.demo import run  # noqa: PLC0415  commands import what they need
+    from mercato.cli.demo.command import run  # noqa: PLC0415  commands import what they need
 
-    run(url)
+    run(url, seed=seed, json=json)
 
 
 @app.command

@@ -25,6 +25,11 @@ def refused() -> Iterator[None]:
     """Tell what stops a command in one sentence, and exit with 2."""
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has seen enough, as `head` does. What is left must not be written at the exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         sentence = _sentence(error)
         if sentence is None:
