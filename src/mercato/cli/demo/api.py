@@ -202,7 +202,8 @@ class Api:
 def _decoded(body: bytes, kind: str) -> Any:  # noqa: ANN401  as the endpoint answers
     if kind.startswith(NDJSON):
         return _lines.decode_lines(body)
-    return msgspec.json.decode(body) if body else None
+    # Pages are for people: of them it only counts that they are there.
+    return msgspec.json.decode(body) if body and not kind.startswith("text/html") else None
 
 
 def _delay(answer: Answer) -> float | None:

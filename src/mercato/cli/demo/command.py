@@ -55,9 +55,10 @@ def _of(told: Told, store: str, what: str, done: int, total: int) -> None:
 
 async def _mailbox(api: Api) -> str | None:
     """Return where the mails can be read; None where there are none."""
-    if not await api.offers("/api/v1/notifications"):
-        return None
-    return f"{api.url}/api/v1/notifications"
+    for path in ("/mailbox", "/api/v1/notifications"):
+        if await api.offers(path):
+            return api.url + path
+    return None
 
 
 def _step(store: MadeStore) -> str:
@@ -77,7 +78,7 @@ def _tell(url: str, made: list[MadeStore], mailbox: str | None, seconds: float) 
     _say(f"  API        {url}/api/v1   (to read and try: {url}/docs)")
     _say(f"  health     {url}/health")
     if mailbox is not None:
-        _say(f"  mails      {mailbox}   (for admins)")
+        _say(f"  mailbox    {mailbox}   (for the stores' admins)")
     for store in made:
         _tell_store(store)
     first = made[0].plan
