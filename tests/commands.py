@@ -50,7 +50,7 @@ def mercato(*words: str, folder: Path, given: str = "", **variables: str) -> End
         text=True,
         timeout=COMMAND_DEADLINE_S,
         cwd=folder,
-        env=_environment(variables),
+        env=environment(variables),
         check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -103,7 +103,7 @@ def serving(*words: str, folder: Path, port: int | None = None, **variables: str
             stdout=stdout,
             stderr=stderr,
             cwd=folder,
-            env=_environment(variables | {"MERCATO_PORT": str(port)}),
+            env=environment(variables | {"MERCATO_PORT": str(port)}),
         )
     server = Server(f"http://127.0.0.1:{port}", port, out)
     try:
@@ -129,7 +129,7 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", server: Server, err: P
     raise AssertionError(f"it did not get ready: {err.read_text()[-2000:]}")
 
 
-def _environment(variables: dict[str, str]) -> dict[str, str]:
+def environment(variables: dict[str, str]) -> dict[str, str]:
     """Return the environment without settings of whoever runs the tests."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("MERCATO_")}
     return inherited | variables
