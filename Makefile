@@ -25,7 +25,8 @@ $(STAMP): pyproject.toml uv.lock
 	@touch $@
 
 setup-engines: ## Install what the fault tests and the bench need and this machine lacks (Debian, as root)
-	@command -v strace >/dev/null && command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq strace wrk; }
+	@for tool in strace wrk zsh fish; do command -v $$tool >/dev/null || missing=1; done; \
+	  test -z "$$missing" || { apt-get update -qq && apt-get install -y -qq strace wrk zsh fish; }
 
 demo: setup ## Install, make sample data, run; prints addresses and logins
 	@$(BIN)/mercato up --demo
