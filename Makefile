@@ -5,6 +5,7 @@ UV_VERSION := 0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+ENGINES := strace wrk chromium zsh fish
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-engines demo up test check fmt lint types coverage bench snapshot openapi client fuzz clean \
@@ -25,9 +26,9 @@ $(STAMP): pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --inexact --quiet
 	@touch $@
 
-setup-engines: ## Install what tests and bench need and this machine lacks: strace, wrk, chromium (Debian, as root)
-	@command -v strace >/dev/null && command -v wrk >/dev/null && command -v chromium >/dev/null \
-	  || { apt-get update -qq && apt-get install -y -qq strace wrk chromium; }
+setup-engines: ## Install what tests and bench need and this machine lacks (Debian, as root)
+	@for tool in $(ENGINES); do command -v $$tool >/dev/null || missing=1; done; \
+	  test -z "$$missing" || { apt-get update -qq && apt-get install -y -qq $(ENGINES); }
 
 demo: setup ## Install, make sample data, run; prints addresses and logins
 	@$(BIN)/mercato up --demo

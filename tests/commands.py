@@ -80,7 +80,7 @@ class Server:
         try:
             connection.request(method, path, None if body is None else msgspec.json.encode(body), headers)
             response = connection.getresponse()
-            return response.status, msgspec.json.decode(response.read())
+            return response.status, msgspec.json.decode(response.read() or b"null")
         finally:
             connection.close()
 

@@ -12,8 +12,9 @@ from typing import IO
 from mercato.adapters.identity.keys import UnusableKeyFile
 from mercato.cli.acts import noted
 from mercato.cli.common import Refused, existing, print_json, settings
+from mercato.cli.progress import Told, progress
 from mercato.cli.reconcile import tell
-from mercato.cli.transfer import Told, progress, whole
+from mercato.cli.transfer import whole
 from mercato.kernel.clock import utc_now
 from mercato.runtime.embedded import Embedded
 from mercato.runtime.instance.cut import NeverStill

@@ -3,12 +3,19 @@
 import sys
 
 from mercato.cli.common import print_json, with_platform
+from mercato.cli.progress import progress
+from mercato.runtime.embedded import Embedded
 from mercato.runtime.reconcile.report import Report, reconcile
 
 
 def run(*, data: str | None, json: bool) -> None:
     """Compare the books; exit 1 where they differ."""
-    report = with_platform(data, reconcile)
+
+    async def work(platform: Embedded) -> Report:
+        with progress() as told:
+            return await reconcile(platform, told)
+
+    report = with_platform(data, work)
     if json:
         print_json(report)
     else:

@@ -11,6 +11,17 @@ from mercato.cli.common import refused
 SERVICES = ("users", "products", "orders", "payments", "notifications")
 
 
+def run(words: Sequence[str]) -> None:
+    """Run the command that these words, the program's own, are."""
+    start = usual(words)
+    if start is not None:
+        start()
+        return
+    from mercato.cli.app import main  # noqa: PLC0415  slow to import
+
+    main()
+
+
 def usual(words: Sequence[str]) -> Callable[[], None] | None:
     """Return what starts the platform, or None for words that this does not know."""
     match words:

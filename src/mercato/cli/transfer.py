@@ -1,20 +1,18 @@
 """`mercato export`: a store's data as lines of JSON, in a file that is there whole or not at all."""
 
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
 from mercato.cli.common import Refused, print_json, with_platform
+from mercato.cli.progress import progress
 from mercato.kernel.tenancy import TenantId
 
 if TYPE_CHECKING:
     from mercato.runtime.embedded import Embedded
-
-Told = Callable[[str, int, int], None]
 
 
 def run(tenant: str, *, out: str | None, data: str | None, json: bool) -> None:
@@ -55,27 +53,3 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
         raise Refused(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         Path(draft).unlink(missing_ok=True)
-
-
-@contextmanager
-def progress() -> Iterator[Told]:
-    """Show how far it is, on a terminal."""
-    if not sys.stderr.isatty():
-        yield _silent
-        return
-    from rich.console import Console  # noqa: PLC0415  slow to import
-    from rich.progress import Progress, TaskID  # noqa: PLC0415
-
-    with Progress(console=Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def told(kind: str, done: int, total: int) -> None:
-            if kind not in tasks:
-                tasks[kind] = bar.add_task(kind)
-            bar.update(tasks[kind], completed=done, total=total)
-
-        yield told
-
-
-def _silent(_kind: str, _done: int, _total: int) -> None:
-    """Nobody watches."""

@@ -100,6 +100,11 @@ class Keys:
         self.jwks: bytes = msgspec.json.encode({"keys": public})
         """The public keys as a JWK Set (RFC 7517, section 5), newest first."""
 
+    @property
+    def signs_by(self) -> str:
+        """The id of the key that signs."""
+        return self._header["kid"]
+
     def sign(self, payload: bytes) -> str:
         """Return `payload` as a compact JWS (RFC 7515) with a `kid` that is the key's thumbprint."""
         from joserfc.jws import serialize_compact  # noqa: PLC0415  slow to import
@@ -303,6 +308,12 @@ def _ready(folder: Path, at: datetime) -> tuple[KeyFile, ...]:
         _publish(_path(folder, _next_number(found)), _new_key)
     first = signer(files, at)
     return (first, *(each for each in files if each != first))
+
+
+def load_keys(files: Sequence[KeyFile], at: datetime) -> Keys:
+    """Return the keys of files, newest first, as they are at a moment. Raises UnusableKeyFile."""
+    first = signer(files, at)
+    return _load((first, *(each for each in files if each != first)))
 
 
 def _load(files: Sequence[KeyFile]) -> Keys:
