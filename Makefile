@@ -5,12 +5,14 @@ UV_VERSION := 0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
+ENGINES := strace wrk chromium zsh fish
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-engines demo up test check fmt lint types coverage bench snapshot openapi client fuzz clean
+.PHONY: help setup setup-engines demo up test check fmt lint types coverage bench snapshot openapi client fuzz clean \
+  up-d down logs health migrate-up migrate-down api-docs test-coverage test-performance load-test
 
 help: ## List the commands
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 setup: $(STAMP) ## Make .venv with everything in it; instant when nothing has changed
 
@@ -24,14 +26,36 @@ $(STAMP): pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --inexact --all-extras --quiet
 	@touch $@
 
-setup-engines: ## Install what the fault tests and the bench need and this machine lacks (Debian, as root)
-	@command -v strace >/dev/null && command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq strace wrk; }
+setup-engines: ## Install what tests and bench need and this machine lacks (Debian, as root)
+	@for tool in $(ENGINES); do command -v $$tool >/dev/null || missing=1; done; \
+	  test -z "$$missing" || { apt-get update -qq && apt-get install -y -qq $(ENGINES); }
 
 demo: setup ## Install, make sample data, run; prints addresses and logins
 	@$(BIN)/mercato up --demo
 
 up: setup ## Run the platform in one process
 	@$(BIN)/mercato up
+
+up-d: setup ## Run the platform in the background; its log and pid are in the data folder
+	@$(BIN)/python -m tools.background up
+
+down: setup ## Stop the platform that up-d started
+	@$(BIN)/python -m tools.background down
+
+logs: setup ## Follow the log of the platform that up-d started
+	@$(BIN)/python -m tools.background logs
+
+run-%: setup ## Run one service alone: run-users, run-products, run-orders, run-payments
+	@$(BIN)/mercato serve $*
+
+health: setup ## Tell the health of the platform that runs
+	@$(BIN)/python -m tools.background health
+
+migrate-up: setup ## Bring the databases to the newest schema
+	@$(BIN)/mercato migrate up
+
+migrate-down: setup ## Take one schema back, which loses what it kept: SERVICE=users, TO=-1
+	@$(BIN)/mercato migrate down --service "$(SERVICE)" --to "$(or $(TO),-1)"
 
 test: setup ## Run every test
 	@$(BIN)/python -m pytest
@@ -54,14 +78,26 @@ fmt: setup ## Format, and mend what can be mended
 coverage: setup ## Run every test and tell what they did not reach
 	@$(BIN)/python -m pytest --cov --cov-report=term-missing:skip-covered
 
+test-coverage: coverage ## The same as coverage
+
 bench: setup ## Measure against ceilings taken in the same run
 	@$(BIN)/python -m bench
+
+test-performance: bench ## The same as bench
+
+load-test: setup ## Ask one URL of this machine for ten seconds: URL=http://127.0.0.1:8080/products
+	@$(BIN)/python -m bench.load "$(URL)"
 
 snapshot: setup ## Write each service's schema snapshot from its migrations
 	@$(BIN)/python -m tools.snapshot
 
 openapi: setup ## Print the OpenAPI document of the whole API
 	@$(BIN)/mercato openapi
+
+api-docs: setup ## Write the OpenAPI document to dist/openapi.json; /docs of the platform shows it
+	@mkdir -p dist
+	@$(BIN)/mercato openapi --output dist/openapi.json
+	@echo "dist/openapi.json"
 
 client: setup ## Make the Python client from the OpenAPI document
 	@$(BIN)/python -m tools.client

@@ -62,6 +62,6 @@ async def bury(data: Path, sku: str = "MUG") -> str:
     return event.id
 
 
-def dead_letter(folder: Path) -> str:
+def dead_letter(folder: Path, sku: str = "MUG") -> str:
     """Leave one behind in the data folder of `folder`; return its id."""
-    return asyncio.run(bury(folder / "mercato-data"))
+    return asyncio.run(bury(folder / "mercato-data", sku))

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from mercato.runtime.settings import ALIASES
 from tests.running import START_DEADLINE_S, STOP_DEADLINE_S, free_port
 
 COMMAND_DEADLINE_S = 60.0
@@ -50,7 +51,7 @@ def mercato(*words: str, folder: Path, given: str = "", **variables: str) -> End
         text=True,
         timeout=COMMAND_DEADLINE_S,
         cwd=folder,
-        env=_environment(variables),
+        env=environment(variables),
         check=False,
     )
     return Ended(ended.returncode, ended.stdout, ended.stderr)
@@ -79,7 +80,7 @@ class Server:
         try:
             connection.request(method, path, None if body is None else msgspec.json.encode(body), headers)
             response = connection.getresponse()
-            return response.status, msgspec.json.decode(response.read())
+            return response.status, msgspec.json.decode(response.read() or b"null")
         finally:
             connection.close()
 
@@ -103,7 +104,7 @@ def serving(*words: str, folder: Path, port: int | None = None, **variables: str
             stdout=stdout,
             stderr=stderr,
             cwd=folder,
-            env=_environment(variables | {"MERCATO_PORT": str(port)}),
+            env=environment(variables | {"MERCATO_PORT": str(port)}),
         )
     server = Server(f"http://127.0.0.1:{port}", port, out)
     try:
@@ -129,7 +130,8 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", server: Server, err: P
     raise AssertionError(f"it did not get ready: {err.read_text()[-2000:]}")
 
 
-def _environment(variables: dict[str, str]) -> dict[str, str]:
+def environment(variables: dict[str, str]) -> dict[str, str]:
     """Return the environment without settings of whoever runs the tests."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("MERCATO_")}
+    ours = [name for name in os.environ if name.startswith("MERCATO_") or name in ALIASES]
+    inherited = {name: value for name, value in os.environ.items() if name not in ours}
     return inherited | variables

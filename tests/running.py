@@ -47,6 +47,12 @@ class Answer:
         return str(self.json["error"]["code"])
 
 
+def items_of(answer: Answer) -> Any:
+    """Return the objects of a list in either dialect."""
+    assert answer.status < 300, (answer.status, answer.body)
+    return answer.json if isinstance(answer.json, list) else answer.json["data"]
+
+
 @dataclass
 class Platform:
     """`mercato up`, as a user starts it."""

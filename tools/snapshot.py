@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mercato.adapters.sql.schema import SNAPSHOT, Schema, migrated_snapshot
 
-SERVICES = ("users", "products", "orders", "payments")
+SERVICES = ("users", "products", "orders", "payments", "notifications")
 
 
 def main() -> None:

@@ -9,12 +9,13 @@ from mercato.adapters.sql.database import Tx
 from mercato.adapters.sql.inbox import SqlInbox
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.events import Event, Events
-from mercato.kernel.cause import ByEvent
+from mercato.kernel.cause import ByEvent, BySystem
 from mercato.kernel.errors import Unavailable
 from mercato.messaging.inbox import Backoff, Inbox, Parked
 from tests.clock import FakeClock
 from tests.things import NUMBERED, SOURCE, ThingChanged, changed, encoded, event_id
 
+BY = BySystem("test")
 ATTEMPTS = 4
 BACKOFF = Backoff(first=timedelta(seconds=1), attempts=ATTEMPTS, gap=timedelta(seconds=10), gap_asks=3)
 

@@ -42,6 +42,7 @@ from mercato.orders.domain import Order
 from mercato.orders.ports import CatalogueItem
 from mercato.orders.wiring import OrdersService, OrdersSettings, build
 from tests.asgi_client import Answer, Client
+from tests.behaviour.outboxes import OWN
 from tests.clock import FakeClock
 from tests.shop import PEOPLE, bearer, open_shop
 
@@ -201,7 +202,7 @@ class Desk:
 
     async def events(self) -> list[tuple[str, Any]]:
         """Return the types and data of all events sent, in order."""
-        rows = await self.db.fetch_all("SELECT type, body FROM outbox ORDER BY position")
+        rows = await self.db.fetch_all(f"SELECT type, body FROM outbox {OWN}")
         return [(kind, msgspec.json.decode(body)["data"]) for kind, body in rows]
 
     def sent(self, *payloads: Payload) -> list[bytes]:

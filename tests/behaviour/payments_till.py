@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from mercato.adapters.sql.database import Database
-from mercato.contracts.events import Event, Payload, ordering_key
 from mercato.contracts.orders import OrderFacts, OrderStatus, OrderStatusChanged, StockState
 from mercato.contracts.payment_books import ChargeBook, ChargeOutcome
 from mercato.kernel.cause import ByEvent
@@ -22,8 +21,10 @@ from mercato.payments.wiring import PaymentsService, PaymentsSettings, build
 from mercato.web.access_log import AccessLog
 from mercato.web.asgi import AsgiApp
 from tests.asgi_client import Answer, Client
+from tests.behaviour.outboxes import OWN
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
+from tests.events import event_of
 from tests.shells import open_shell, stores_there
 
 ACME, OTHER = TenantId("acme"), TenantId("other")
@@ -143,7 +144,7 @@ class Till:
             previous=OrderStatus.PENDING,
             by="customer",
         )
-        event = _event(payload, sequence, self.clock)
+        event = event_of(payload, sequence, self.clock)
         by = ByEvent(event.id, event.partitionkey, sequence, "event")
         await self.service.parts.handlers[event.type](event, by)
 
@@ -158,22 +159,8 @@ class Till:
         return [each for each in await self.service.sandbox.book() if each.outcome is ChargeOutcome.CHARGED]
 
     async def events(self) -> list[str]:
-        rows = await self.db.fetch_all("SELECT type FROM outbox ORDER BY position")
+        rows = await self.db.fetch_all(f"SELECT type FROM outbox {OWN}")
         return [row[0] for row in rows]
-
-
-def _event(payload: Payload, sequence: int, clock: FakeClock) -> Event:
-    return Event(
-        id=uuid7(),
-        source="/mercato/orders",
-        type=payload.type,
-        subject=payload.subject,
-        time=clock(),
-        tenantid=payload.tenant_id,
-        partitionkey=ordering_key(payload),
-        sequence=f"{sequence:020}",
-        data=msgspec.Raw(msgspec.json.encode(payload)),
-    )
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ from mercato.kernel.tenancy import StoreStatus, TenantId, Tier
 from mercato.products.wiring import Products, ProductsSettings, build
 from mercato.web.http import Request
 from mercato.web.shell import Shell
+from tests.behaviour.outboxes import OWN
 from tests.clock import FakeClock
 from tests.shells import open_shell, stores_there
 
@@ -97,8 +98,9 @@ class Shop:
         *,
         token: str | None = "admin@acme",
         headers: dict[str, str] | None = None,
+        below: str = "/api/v1/products",
     ) -> Answer:
-        """Send one request to a path below /api/v1/products."""
+        """Send one request to a path below /api/v1/products, or `below` another."""
         path, _, query = path.partition("?")
         sent = {"content-type": "application/json"} | (headers or {})
         if token is not None:
@@ -121,7 +123,7 @@ class Shop:
         response = await self.shell.handle(
             Request(
                 method=method,
-                path=f"/api/v1/products{path}",
+                path=f"{below}{path}",
                 query=query,
                 headers=sent,
                 client="127.0.0.1",
@@ -182,7 +184,7 @@ class Shop:
 
     async def events(self) -> list[tuple[str, Any]]:
         """Return the types and data of all events, in order."""
-        rows = await self.db.fetch_all("SELECT type, body FROM outbox ORDER BY position")
+        rows = await self.db.fetch_all(f"SELECT type, body FROM outbox {OWN}")
         return [(kind, msgspec.json.decode(body)["data"]) for kind, body in rows]
 
     async def event_types(self) -> list[str]:

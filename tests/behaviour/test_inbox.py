@@ -12,7 +12,7 @@ from mercato.adapters.sql.database import StorageUnavailable
 from mercato.adapters.sql.steps import Steps
 from mercato.messaging import inbox as inbox_module
 from mercato.messaging.inbox import Parked, ParkedState
-from tests.behaviour.inbox_consumer import ATTEMPTS, BACKOFF, Consumer, consumer_on
+from tests.behaviour.inbox_consumer import ATTEMPTS, BACKOFF, BY, Consumer, consumer_on
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
 from tests.engines import SQLITE
@@ -121,22 +121,22 @@ async def test_a_dead_letter_is_replayed_once(consumer: Consumer) -> None:
     await consumer.take(1, 2)
     await consumer.give_up_on(1)
     consumer.failing.clear()
-    assert await consumer.store.replay(event_id("a", 1), consumer.clock())
-    assert not await consumer.store.replay(event_id("a", 1), consumer.clock())
+    assert await consumer.store.replay(event_id("a", 1), consumer.clock(), by=BY)
+    assert not await consumer.store.replay(event_id("a", 1), consumer.clock(), by=BY)
     await asyncio.gather(*(consumer.inbox.sweep() for _ in range(20)))
     assert await consumer.effects() == [2, 1]
     assert consumer.calls[event_id("a", 1)] == ATTEMPTS + 1
     assert await consumer.parked() == []
     await consumer.take(1, 2, 3)
     assert await consumer.effects() == [2, 1, 3]
-    assert not await consumer.store.replay(event_id("a", 1), consumer.clock())
+    assert not await consumer.store.replay(event_id("a", 1), consumer.clock(), by=BY)
 
 
 async def test_a_replay_that_fails_is_a_dead_letter_again(consumer: Consumer) -> None:
     consumer.failing.add(event_id("a", 1))
     await consumer.take(1, 2)
     await consumer.give_up_on(1)
-    await consumer.store.replay(event_id("a", 1), consumer.clock())
+    await consumer.store.replay(event_id("a", 1), consumer.clock(), by=BY)
     for _ in range(ATTEMPTS):
         await consumer.later(hours=1)
     assert consumer.calls[event_id("a", 1)] == 2 * ATTEMPTS
@@ -148,10 +148,10 @@ async def test_a_replay_that_fails_is_a_dead_letter_again(consumer: Consumer) ->
 async def test_a_dead_letter_can_be_dropped_and_a_living_one_not(consumer: Consumer) -> None:
     consumer.failing.add(event_id("a", 1))
     await consumer.take(1)
-    assert not await consumer.store.drop(event_id("a", 1))
+    assert not await consumer.store.drop(event_id("a", 1), by=BY)
     await consumer.give_up_on(1)
-    assert await consumer.store.drop(event_id("a", 1))
-    assert not await consumer.store.drop(event_id("a", 1))
+    assert await consumer.store.drop(event_id("a", 1), by=BY)
+    assert not await consumer.store.drop(event_id("a", 1), by=BY)
     assert await consumer.parked() == []
     assert await consumer.store.dead_letter(event_id("a", 1)) is None
 
@@ -220,8 +220,8 @@ async def test_bytes_that_are_no_event_are_a_dead_letter_and_hold_up_nobody(cons
     dead = await consumer.store.dead_letters(10)
     assert sorted(each.body for each in dead) == sorted(bad)
     assert all(each.reason for each in dead)
-    assert not await consumer.store.replay(dead[0].event_id, consumer.clock())
-    assert await consumer.store.drop(dead[0].event_id)
+    assert not await consumer.store.replay(dead[0].event_id, consumer.clock(), by=BY)
+    assert await consumer.store.drop(dead[0].event_id, by=BY)
 
 
 async def test_parked_events_survive_a_restart(open_database: OpenDatabase, consumer: Consumer) -> None:

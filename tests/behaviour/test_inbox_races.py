@@ -10,7 +10,7 @@ from mercato.contracts.events import Event
 from mercato.kernel.cause import ByEvent
 from mercato.messaging import inbox as inbox_module
 from mercato.messaging.inbox import AlreadyHandled, Inbox, Parked
-from tests.behaviour.inbox_consumer import ATTEMPTS, BACKOFF, Consumer, consumer_on
+from tests.behaviour.inbox_consumer import ATTEMPTS, BACKOFF, BY, Consumer, consumer_on
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
 from tests.things import changed, encoded, event_id, key_of
@@ -89,7 +89,7 @@ async def test_a_replay_that_was_handled_meanwhile_is_not_parked_again(consumer:
     await consumer.take(1)
     await consumer.give_up_on(1)
     consumer.failing.clear()
-    await consumer.store.replay(event_id("a", 1), consumer.clock())
+    await consumer.store.replay(event_id("a", 1), consumer.clock(), by=BY)
     (late,) = await consumer.store.due(consumer.clock(), 10)
     await consumer.inbox.sweep()
     await consumer.store.park(late)

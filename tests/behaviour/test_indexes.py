@@ -15,7 +15,10 @@ from mercato.adapters.sql.inbox import SqlInbox
 from mercato.adapters.sql.outbox import SqlOutbox
 from mercato.adapters.sql.schema import Schema, prepare
 from mercato.adapters.sql.steps import Steps
+from mercato.kernel.ids import MailId
 from mercato.kernel.tenancy import TenantId
+from mercato.notifications.stores.mailbox import LocalMailbox
+from mercato.notifications.stores.sql import SqlNotifications
 from mercato.orders.stores.sql import SqlCatalogue, SqlOrders
 from mercato.payments.stores.sql import SqlPayments
 from mercato.products.stores.ledger import Ledger
@@ -86,7 +89,9 @@ def steps_on(explaining: Any) -> Steps:
     return Steps(explaining, source="/test", clock=FakeClock())
 
 
-@pytest.mark.parametrize("explaining", ["orders", "payments", "products", "users"], indirect=True)
+@pytest.mark.parametrize(
+    "explaining", ["orders", "payments", "products", "users", "notifications"], indirect=True
+)
 async def test_what_every_service_does_by_the_clock(explaining: Any) -> None:
     outbox, inbox = SqlOutbox(explaining), SqlInbox(steps_on(explaining))
     await SqlClaims(explaining).purge(before=NOW, limit=10)
@@ -130,3 +135,21 @@ async def test_what_products_does(explaining: Any) -> None:
     )
     check(explaining, 3)
     assert "updated_at<?" in explaining.plans[-1][1]
+
+
+@pytest.mark.parametrize("explaining", ["notifications"], indirect=True)
+async def test_what_notifications_does(explaining: Any) -> None:
+    store, box = SqlNotifications(steps_on(explaining)), LocalMailbox(explaining, keep=10)
+    await explaining.execute(
+        "INSERT INTO notifications VALUES ('shop', '1', '1', 'welcome', '1', NULL, '{}', 'queued', 0, 1,"
+        " NULL, NULL, NULL, NULL, 1, 1, NULL)"
+    )
+    explaining.plans.clear()
+    assert len(await store.claim(NOW, NOW, 10)) == 1
+    await store.make_due()
+    await store.waiting()
+    await box.find(SHOP, MailId("x"), operators=False)
+    check(explaining, 5)
+    plans = [plan for _, plan in explaining.plans]
+    for index in ("notifications_due", "notifications_failed"):
+        assert any(index in plan for plan in plans), plans

@@ -282,6 +282,8 @@ async def test_a_repeated_call_goes_on_where_the_first_broke_off(shop: Shop, cut
     answer = await send(shop, body, key="k")
     assert (told(answer), await total(shop)) == ((961, 950, 0, 0, 11), 950)
     assert len([kind for kind, _ in await shop.events() if kind == "product.created"]) == 950
+    row = await shop.db.fetch_one("SELECT count(*) FROM outbox WHERE type = 'audit.recorded'")
+    assert row == (1,), "one import, however many calls it takes"
 
 
 async def test_an_import_that_broke_off_before_anything_was_done_leaves_its_key_free(shop: Shop) -> None:

@@ -3,63 +3,18 @@
 import asyncio
 import base64
 import hashlib
-import logging
 import re
 from pathlib import Path
-from typing import Any
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from mercato.kernel.ids import uuid7
-from tests.asgi_client import Answer
+from mercato.kernel.ids import UserId, uuid7
+from mercato.kernel.tenancy import TenantId
+from mercato.users.domain import NO_PASSWORD
+from tests.behaviour.users_mail import NEW_PASSWORD, USERS, Mail, is_refused
 from tests.behaviour.users_platform import PASSWORD, Platform, bearer, person, start
 from tests.conftest import OpenDatabase
-
-USERS = "/api/v1/users"
-NEW_PASSWORD = "battery staple"
-REFUSED = "must be of a link that has been neither used nor has expired"
-
-
-class Mail:
-    """Reads the links that were sent."""
-
-    def __init__(self, platform: Platform, log: pytest.LogCaptureFixture) -> None:
-        self.platform = platform
-        self.log = log
-
-    async def sent(self) -> list[Any]:
-        """Return the links sent since this was asked."""
-        await self.platform.service.links.send_waiting()
-        found = [each for each in self.log.records if each.getMessage() == "link"]
-        self.log.clear()
-        return found
-
-    async def token(self, action: str, email: str = "ada@example.com") -> str:
-        (found,) = [each for each in await self.sent() if each.action == action]
-        assert found.recipient == email
-        url = urlsplit(found.url)
-        assert (url.netloc, url.path) == ("shop.example", f"/account/{action}")
-        return str(parse_qs(url.query)["token"][0])
-
-    async def forget_password(self, email: str = "ada@example.com", tenant: str = "default") -> None:
-        headers = {"X-Tenant-Id": tenant}
-        answer = await self.platform.send(
-            "POST", f"{USERS}/password/forgot", {"email": email}, headers=headers
-        )
-        assert (answer.status, answer.body) == (202, b"")
-
-    async def reset_token(self) -> str:
-        await self.sent()
-        await self.forget_password()
-        return await self.token("reset-password")
-
-    async def reset(self, token: str, new: str = NEW_PASSWORD) -> Answer:
-        body = {"token": token, "new_password": new}
-        return await self.platform.send("POST", f"{USERS}/password/reset", body)
-
-    async def verify(self, token: str) -> Answer:
-        return await self.platform.send("POST", f"{USERS}/email/verify", {"token": token})
 
 
 @pytest.fixture
@@ -68,16 +23,8 @@ async def platform(open_database: OpenDatabase, tmp_path: Path) -> Platform:
 
 
 @pytest.fixture
-def mail(platform: Platform, caplog: pytest.LogCaptureFixture) -> Mail:
-    caplog.set_level(logging.INFO)
-    return Mail(platform, caplog)
-
-
-def is_refused(answer: Answer) -> bool:
-    details = answer.json["error"].get("details")
-    return (answer.status, answer.code) == (400, "VALIDATION_ERROR") and details == [
-        {"field": "token", "message": REFUSED}
-    ]
+def mail(platform: Platform) -> Mail:
+    return Mail(platform)
 
 
 async def test_a_reset_link_sets_the_password_once_and_ends_everything(
@@ -242,14 +189,50 @@ async def test_the_verification_is_sent_again_but_not_for_ever(platform: Platfor
 
 async def test_whoever_is_given_an_account_is_sent_a_link(platform: Platform, mail: Mail) -> None:
     shop = await platform.onboard("shop")
+    assert [each.recipient for each in await mail.sent()] == ["boss@example.com"]
     made = await platform.send("POST", USERS, person(), headers=bearer(shop["token"]))
     assert made.status == 201
     token = await mail.token("verify-email")
     assert (await mail.verify(token)).json["data"]["id"] == made.json["data"]["id"]
 
 
+async def test_a_link_is_in_no_event_and_each_time_another(platform: Platform, mail: Mail) -> None:
+    ada = (await platform.register())["user"]
+    await mail.forget_password()
+    (first,) = [each for each in await mail.sent() if each.action == "reset-password"]
+    rows = await platform.db.fetch_all("SELECT body FROM outbox")
+    assert len(rows) == 3, "the store, the user, and that a link is wanted"
+    assert not [body for (body,) in rows if b"token" in body or b"/account/" in body]
+    platform.clock.forward(minutes=59)
+    people = platform.service.people
+    later = await people.link(TenantId("default"), UserId(ada["id"]), "reset-password")
+    assert later not in {None, first.url}
+    platform.clock.forward(minutes=2)
+    token = parse_qs(urlsplit(str(later)).query)["token"][0]
+    assert (await mail.reset(token)).status == 204, "a link is good for an hour from when it is mailed"
+
+
+async def test_there_is_no_link_for_what_is_done_or_for_whom_is_gone(platform: Platform, mail: Mail) -> None:
+    ada = await platform.register()
+    tenant, user_id, people = TenantId("default"), UserId(ada["user"]["id"]), platform.service.people
+    assert await people.link(tenant, user_id, "accept-invitation") is None, "there is a password already"
+    await mail.verify(await mail.token("verify-email"))
+    assert await people.link(tenant, user_id, "verify-email") is None
+    assert await people.link(TenantId("shop"), user_id, "reset-password") is None
+    await platform.set("UPDATE users SET password_hash = ? WHERE id = ?", NO_PASSWORD, user_id)
+    invitation = await people.link(tenant, user_id, "accept-invitation")
+    assert invitation is not None
+    assert is_refused(await mail.reset(parse_qs(urlsplit(invitation).query)["token"][0]))
+    await platform.set("UPDATE users SET is_active = 0 WHERE id = ?", user_id)
+    assert await people.link(tenant, user_id, "reset-password") is None
+    await platform.set("UPDATE users SET email_key = NULL WHERE id = ?", user_id)
+    assert await people.recipient(tenant, user_id) is None
+    assert await people.link(tenant, user_id, "reset-password") is None
+
+
 async def test_no_link_works_in_a_store_that_does_not_trade(platform: Platform, mail: Mail) -> None:
     await platform.onboard("shop")
+    await mail.sent()
     await platform.register(tenant="shop")
     token = await mail.token("verify-email")
     for status, code in (("suspended", 403), ("offboarded", 404)):
@@ -265,26 +248,24 @@ async def test_when_too_many_links_wait_asking_is_refused_and_registering_is_not
     refused = await platform.send("POST", f"{USERS}/password/forgot", {"email": "ada@example.com"})
     assert (refused.status, refused.code) == (503, "SERVICE_UNAVAILABLE")
     ada = await platform.register()
-    assert await mail.sent() == []
+    # Nothing is sent to those who are not there; the mail that welcomes Ada has waited for nobody.
+    assert [each.recipient for each in await mail.sent()] == ["ada@example.com"]
     again = await platform.send("POST", f"{USERS}/me/email/verification", headers=bearer(ada["token"]))
     assert again.status == 202
     assert len(await mail.sent()) == 1
 
 
-async def test_a_link_leads_where_the_store_wants(
-    open_database: OpenDatabase, tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    caplog.set_level(logging.INFO)
+async def test_a_link_leads_where_the_store_wants(open_database: OpenDatabase, tmp_path: Path) -> None:
     url = "https://front.example/{action}#{token}"
     platform = await start(await open_database("users"), tmp_path, link_url=url)
     await platform.register()
-    (found,) = await Mail(platform, caplog).sent()
+    (found,) = await Mail(platform).sent()
     address, _, token = found.url.partition("#")
     assert address == "https://front.example/verify-email"
-    assert (await Mail(platform, caplog).verify(token)).status == 200
+    assert (await Mail(platform).verify(token)).status == 200
 
 
-@pytest.mark.parametrize("action", ["reset-password", "verify-email"])
+@pytest.mark.parametrize("action", ["reset-password", "verify-email", "accept-invitation"])
 async def test_the_pages_run_their_own_script_and_nothing_else(platform: Platform, action: str) -> None:
     answer = await platform.send("GET", f"/account/{action}?token=%3Cscript%3Ealert(1)%3C/script%3E")
     assert (answer.status, answer.headers["content-type"]) == (200, "text/html; charset=utf-8")

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from mercato.adapters.sql.schema import Schema, migrated_snapshot
+from mercato.kernel.cause import BySystem
 from mercato.kernel.errors import NotFound, ValidationFailed
+from mercato.kernel.ids import UserId, uuid7
 from mercato.kernel.tenancy import StoreStatus, TenantId, Tier
 from mercato.users.domain import DuplicateEmail, NewUser
 from tests.behaviour.users_platform import PASSWORD, Platform, bearer, person, start, store
@@ -15,6 +17,7 @@ from tests.conftest import OpenDatabase
 
 TENANTS = "/api/v1/tenants"
 SHOP = TenantId("shop")
+BY = BySystem("test")
 
 
 @pytest.fixture
@@ -146,14 +149,14 @@ async def test_all_stores_are_listed(platform: Platform, monkeypatch: pytest.Mon
 async def test_an_admin_is_made_for_a_store_that_exists(platform: Platform) -> None:
     service, at = platform.service.service, platform.clock()
     await platform.onboard("shop")
-    made = await service.create_admin(SHOP, somebody(), at=at)
+    made = await service.create_admin(SHOP, somebody(), UserId(uuid7()), at=at, by=BY)
     assert (made.role, made.tenant_id) == ("admin", "shop")
     with pytest.raises(DuplicateEmail):
-        await service.create_admin(SHOP, somebody("ADA@example.com"), at=at)
+        await service.create_admin(SHOP, somebody("ADA@example.com"), UserId(uuid7()), at=at, by=BY)
     with pytest.raises(NotFound):
-        await service.create_admin(TenantId("nowhere"), somebody(), at=at)
+        await service.create_admin(TenantId("nowhere"), somebody(), UserId(uuid7()), at=at, by=BY)
     with pytest.raises(ValidationFailed):
-        await service.create_operator(somebody(password="short"), at=at)
+        await service.create_operator(somebody(password="short"), UserId(uuid7()), at=at, by=BY)
 
 
 async def test_a_store_is_found_as_soon_as_it_opens(platform: Platform) -> None:

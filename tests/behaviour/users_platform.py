@@ -7,10 +7,13 @@ from typing import Any
 import msgspec
 
 from mercato.adapters.sql.database import Database
+from mercato.kernel.cause import BySystem
+from mercato.kernel.ids import UserId, uuid7
 from mercato.users.domain import NewUser
 from mercato.users.wiring import UsersService, UsersSettings, build
 from mercato.web.asgi import AsgiApp
 from tests.asgi_client import Answer, Client
+from tests.behaviour.outboxes import OWN
 from tests.clock import FakeClock
 from tests.shells import open_shell
 
@@ -61,7 +64,7 @@ class Platform:
     async def operator(self) -> str:
         """Make an operator and return their token."""
         new = NewUser(email="root@example.com", password=PASSWORD, first_name="Olga", last_name="Op")
-        await self.service.service.create_operator(new, at=self.clock())
+        await self.service.service.create_operator(new, UserId(uuid7()), at=self.clock(), by=BySystem("test"))
         return str((await self.login("root@example.com")).json["data"]["token"])
 
     async def set(self, sql: str, *params: str | int) -> None:
@@ -73,7 +76,7 @@ class Platform:
         await self.db.transact(step)
 
     async def events(self) -> list[str]:
-        rows = await self.db.fetch_all("SELECT type FROM outbox ORDER BY position")
+        rows = await self.db.fetch_all(f"SELECT type FROM outbox {OWN}")
         return [row[0] for row in rows]
 
     async def count(self, table: str) -> int:

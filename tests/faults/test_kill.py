@@ -36,7 +36,7 @@ async def test_20_kills_under_load_lose_nothing_and_double_nothing(own_platform:
         product = await add_product(admin, store, "ANVIL", stock=STOCK)
     told = Purchases()
     stopping = asyncio.Event()
-    buyers = [asyncio.create_task(_buy(platform, store, product, told, stopping)) for _ in range(BUYERS)]
+    buyers = [asyncio.create_task(buy(platform, store, product, told, stopping)) for _ in range(BUYERS)]
     for _ in range(KILLS):
         await asyncio.sleep(random.uniform(0.2, 0.6))
         await asyncio.to_thread(platform.kill)
@@ -62,14 +62,14 @@ async def test_20_kills_under_load_lose_nothing_and_double_nothing(own_platform:
     assert report["orders"] == len(told.orders)
 
 
-async def _buy(
+async def buy(
     platform: Platform, store: Store, product: str, told: Purchases, stopping: asyncio.Event
 ) -> None:
     """Buy one thing after the other, repeating every call with its key until it is answered."""
     async with platform.client(store.customer) as shop:
         while not stopping.is_set():
             key = uuid7()
-            placed = await _until_answered(shop, "/api/v1/orders", order_of(product), key)
+            placed = await until_answered(shop, "/api/v1/orders", order_of(product), key)
             if placed.status != 201:
                 told.unexpected.append(("order", placed.status, placed.body))
                 return
@@ -82,7 +82,7 @@ async def _pay(shop: Shopper, order_id: str, told: Purchases) -> bool:
     """Pay an order; a payment that a kill kept from the provider fails, and another is made."""
     while True:
         wanted = {"order_id": order_id, "method": "card"}
-        opened = await _until_answered(shop, "/api/v1/payments", wanted, uuid7())
+        opened = await until_answered(shop, "/api/v1/payments", wanted, uuid7())
         if opened.status != 201:
             told.unexpected.append(("payment", opened.status, opened.body))
             return False
@@ -95,7 +95,7 @@ async def _pay(shop: Shopper, order_id: str, told: Purchases) -> bool:
             return False
 
 
-async def _until_answered(shop: Shopper, path: str, body: object, key: str) -> Answer:
+async def until_answered(shop: Shopper, path: str, body: object, key: str) -> Answer:
     """Repeat one keyed call until it has a final answer."""
     while True:
         try:
@@ -113,7 +113,7 @@ async def _until_paid(shop: Shopper, payment: str) -> Answer:
     """Process a payment until its outcome is known."""
     key = uuid7()
     while True:
-        answer = await _until_answered(shop, f"/api/v1/payments/{payment}/process", {}, key)
+        answer = await until_answered(shop, f"/api/v1/payments/{payment}/process", {}, key)
         if answer.status != 202:
             return answer
         await asyncio.sleep(_RETRY_S)

@@ -33,7 +33,13 @@ def test_schemas_go_up_and_down_and_tell_where_they_stand(tmp_path: Path) -> Non
 
     up = mercato("migrate", "up", "--service", "orders", folder=tmp_path)
     assert (up.code, up.out) == (0, "orders: at orders_0002\n")
-    assert status() == {"users": None, "products": None, "orders": "orders_0002", "payments": None}
+    assert status() == {
+        "users": None,
+        "products": None,
+        "orders": "orders_0002",
+        "payments": None,
+        "notifications": None,
+    }
     mercato("migrate", "up", folder=tmp_path)
     assert None not in status().values()
 
@@ -54,7 +60,7 @@ def test_what_cannot_be_migrated_is_refused_by_name(tmp_path: Path) -> None:
     assert refusal("down", "--service", "orders") == (
         f"There is no orders database in {tmp_path / 'mercato-data'}."
     )
-    unknown = "There is no service warehouse; there are users, products, orders, payments."
+    unknown = "There is no service warehouse; there are users, products, orders, payments, notifications."
     assert refusal("up", "--service", "warehouse") == unknown
     mercato("migrate", "up", "--service", "orders", folder=tmp_path)
     assert "nonsense" in refusal("down", "--service", "orders", "--to", "nonsense")
@@ -188,6 +194,82 @@ def test_a_dead_letter_that_is_not_there_is_refused(command: str, folder: Path) 
     word, *options = command.split()
 
     assert dlq(folder, word, "unknown", *options).refusal.startswith("There is no dead letter unknown")
+
+
+def bury_some(folder: Path) -> None:
+    for sku in ("MUG", "CUP", "JUG"):
+        dead_letter(folder, sku)
+
+
+def test_dead_letters_are_replayed_all_at_once_after_a_question(folder: Path) -> None:
+    bury_some(folder)
+
+    for answer in ("", "n\n"):
+        assert "Nothing was done" in dlq(folder, "replay", "--all", given=answer).err
+    for nothing in (["--type", "order.created"], ["--consumer", "payments"]):
+        assert dlq(folder, "replay", "--all", *nothing, "--json").json == {"replayed": 0, "left": 0}
+    assert dead_letters(folder) == 3
+    assert dlq(folder, "replay", "--all", "--type", "product.created", given="y\n").out == (
+        "3 dead letters will be tried anew.\n"
+    )
+    assert dead_letters(folder) == 0
+    with serving("up", folder=folder):
+        wait_until(lambda: all(knows(folder, sku) for sku in ("MUG", "CUP", "JUG")))
+
+
+def test_an_empty_list_says_that_there_is_nothing(folder: Path) -> None:
+    assert dlq(folder, "list").out == "Dead letters: none.\n"
+    assert mercato("outbox", "show", folder=folder).out == "Events not sent yet: none.\n"
+
+
+def test_dead_letters_are_dropped_all_at_once(folder: Path) -> None:
+    bury_some(folder)
+
+    assert "Nothing was done" in dlq(folder, "drop", "--all").err
+    assert dlq(folder, "drop", "--all", "--consumer", "orders", "--yes", "--json").json == {"dropped": 3}
+    assert dead_letters(folder) == 0
+
+
+@pytest.mark.parametrize(
+    "words, told",
+    [
+        ("replay", "Name one dead letter, or say --all."),
+        ("replay x --all", "Name one dead letter, or say --all."),
+        ("drop x --type order.created", "--type and --consumer go with --all."),
+        ("drop --all --consumer nobody", "There is no consumer nobody; there are users, "),
+    ],
+)
+def test_what_is_meant_must_be_clear_before_anything_is_done(words: str, told: str, folder: Path) -> None:
+    dead_letter(folder)
+
+    assert dlq(folder, *words.split()).refusal.startswith(told)
+    assert dead_letters(folder) == 1
+
+
+def test_events_that_wait_are_listed_by_service(tmp_path: Path) -> None:
+    with serving("serve", "users", folder=tmp_path) as server:
+        customer(server)
+
+    waiting = mercato("outbox", "show", "--json", folder=tmp_path).json
+    assert ("users", "user.created") in [(each["service"], each["type"]) for each in waiting]
+    assert waiting[0]["id"] in mercato("outbox", "show", "--service", "users", folder=tmp_path).out
+    assert mercato("outbox", "show", "--service", "orders", "--json", folder=tmp_path).json == []
+    refusal = mercato("outbox", "show", "--service", "warehouse", folder=tmp_path).refusal
+    assert refusal.startswith("There is no service warehouse; there are users, ")
+
+
+def test_what_changes_something_can_tell_it_as_json(folder: Path) -> None:
+    def told(*words: str) -> Any:
+        return mercato(*words, "--json", folder=folder).json
+
+    made = told("tenants", "create-operator", "--email", "o@e.cc", "--password", "long-enough")
+    assert (made["email"], made["role"], made["tenant_id"]) == ("o@e.cc", "operator", "default")
+    assert told("tenants", "set-tier", "default", "premium")["tier"] == "premium"
+    first = told("keys", "rotate")["kid"]
+    told("keys", "rotate")
+    assert told("keys", "retire", first)["until"]
+    assert told("migrate", "down", "--service", "orders") == {"orders": "orders_0001"}
+    assert set(told("migrate", "up")) == {"users", "products", "orders", "payments"}
 
 
 def customer(server: Server) -> str:

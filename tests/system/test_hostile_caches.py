@@ -60,6 +60,7 @@ async def test_what_was_answered_to_one_is_answered_to_nobody_else(
             "order_id": order["id"],
             "payment_id": payment["id"],
             "user_id": order["user_id"],
+            "username": order["user_id"],
         }
         cache = SharedCache(shop)
         secrets = [each.encode() for each in (*ids.values(), f"@{store.id}.example")]

@@ -30,7 +30,7 @@ async def keep(platform: Platform, store: Store) -> Kept:
         signed_in = (await shop.post(f"{USERS}/login", {"email": email, "password": PASSWORD})).data
         await shop.post(f"{USERS}/password/forgot", {"email": email})
         reset = {
-            "token": token_in(await link(platform, "reset-password", email)),
+            "token": token_in(await link(shop, store, "reset-password", email)),
             "new_password": "changed-it",
         }
         wanted = {"name": "Robot", "scopes": ["orders:read", "users:read", "users:write"]}

@@ -24,6 +24,7 @@ ELSEWHERE = {
     "dead_letters_replay": "there is a dead letter only where something keeps failing",
     "users_reset": "the token is in an email",
     "users_verify": "the token is in an email",
+    "users_accept_invitation": "the token is in an email",
     "dead_letters_drop": "there is a dead letter only where something keeps failing",
 }
 """Operations that no client can bring about by calling others; they have tests of their own."""

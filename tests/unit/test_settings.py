@@ -85,7 +85,61 @@ def test_a_misspelt_variable_is_refused_wherever_it_stands(own_folder: Path) -> 
 def test_variables_of_others_are_no_business_of_ours(own_folder: Path) -> None:
     (own_folder / ".env").write_text("OTHERS_PORT=x\n")
 
-    assert load({"PORT": "x", "PATH": "/bin"}) == Settings()
+    assert load({"HTTP_PORT": "x", "PATH": "/bin", "TABLE_NAME": "x"}) == Settings()
+
+
+def test_the_names_of_the_go_services_are_understood() -> None:
+    read = load({"PORT": "3010", "LOG_LEVEL": "WARN"})
+
+    assert (read.port, read.log_level) == (3010, "warning")
+    described = {each.name: each for each in describe({"PORT": "3010"})}
+    assert (described["MERCATO_PORT"].value, described["MERCATO_PORT"].source) == (
+        "3010",
+        "environment (PORT)",
+    )
+    assert described["MERCATO_PORT"].description == "port to listen on, also PORT"
+    assert described["MERCATO_LOG_LEVEL"].source == "default"
+
+
+def test_our_own_name_wins_over_an_alias_wherever_it_stands(own_folder: Path) -> None:
+    environ = {"PORT": "3010"}
+    assert load(environ, port=9003).port == 9003
+    assert load(environ | {"MERCATO_PORT": "9002"}).port == 9002
+    assert load(environ, {"port": 8081}).port == 3010
+    (own_folder / ".env").write_text("PORT=3011\n")
+    assert load(environ).port == 3010
+    assert load({}).port == 3011
+    assert {each.source for each in describe({}) if each.value == "3011"} == {".env (PORT)"}
+    (own_folder / ".env").write_text("MERCATO_PORT=9001\n")
+    assert load(environ).port == 9001
+
+
+def test_an_empty_alias_sets_nothing() -> None:
+    assert load({"PORT": "", "LOG_LEVEL": ""}) == Settings()
+
+
+@pytest.mark.parametrize(
+    "value, meant",
+    [
+        ("TRACE", "debug"),
+        ("debug", "debug"),
+        ("Info", "info"),
+        ("warn", "warning"),
+        ("WARNING", "warning"),
+        ("error", "error"),
+        ("fatal", "error"),
+    ],
+)
+def test_the_log_levels_of_go_are_ours_by_other_words(value: str, meant: str) -> None:
+    assert load({"LOG_LEVEL": value}).log_level == meant
+
+
+@pytest.mark.parametrize("name, value", [("PORT", "x"), ("PORT", "0"), ("LOG_LEVEL", "loud")])
+def test_a_wrong_alias_is_refused_by_its_own_name(name: str, value: str) -> None:
+    with pytest.raises(WrongSetting) as refused:
+        load({name: value})
+
+    assert str(refused.value).startswith(f"{name} is {value!r}, which is not acceptable: ")
 
 
 def test_every_setting_is_described() -> None:
@@ -95,3 +149,12 @@ def test_every_setting_is_described() -> None:
     assert [each.name for each in described if not each.description] == []
     changed = [each for each in described if each.value != each.default]
     assert [(each.name, each.value) for each in changed] == [("MERCATO_CORS_ORIGINS", "https://shop.example")]
+
+
+def test_a_wrong_alias_that_our_own_name_overrides_stops_nothing() -> None:
+    assert load({"LOG_LEVEL": "loud", "MERCATO_LOG_LEVEL": "error"}).log_level == "error"
+
+
+def test_a_wrong_log_level_of_go_is_told_what_it_takes() -> None:
+    with pytest.raises(WrongSetting, match=r"LOG_LEVEL is 'loud', .*: it takes trace, debug, info, warn, "):
+        load({"LOG_LEVEL": "loud"})

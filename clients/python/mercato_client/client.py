@@ -4,8 +4,11 @@
 from functools import cached_property
 
 from mercato_client.api.api_clients import ApiClients
+from mercato_client.api.audit_log import AuditLog
 from mercato_client.api.auth import Auth
 from mercato_client.api.dead_letters import DeadLetters
+from mercato_client.api.mailbox import Mailbox
+from mercato_client.api.notifications import Notifications
 from mercato_client.api.orders import Orders
 from mercato_client.api.payments import Payments
 from mercato_client.api.products import Products
@@ -23,6 +26,11 @@ class Mercato(Transport):
         return ApiClients(self)
 
     @cached_property
+    def audit_log(self) -> AuditLog:
+        """Who did what in a store, and when."""
+        return AuditLog(self)
+
+    @cached_property
     def auth(self) -> Auth:
         """Tokens of machines."""
         return Auth(self)
@@ -31,6 +39,16 @@ class Mercato(Transport):
     def dead_letters(self) -> DeadLetters:
         """Events that kept failing, for operators."""
         return DeadLetters(self)
+
+    @cached_property
+    def mailbox(self) -> Mailbox:
+        """The local mailbox: emails that go no further, with the links in them."""
+        return Mailbox(self)
+
+    @cached_property
+    def notifications(self) -> Notifications:
+        """Emails to the shoppers of a store."""
+        return Notifications(self)
 
     @cached_property
     def orders(self) -> Orders:

@@ -2,12 +2,16 @@
 
 import asyncio
 import os
+import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from mercato.runtime.embedded import Embedded
     from mercato.runtime.settings import Settings
 
@@ -25,6 +29,11 @@ def refused() -> Iterator[None]:
     """Tell what stops a command in one sentence, and exit with 2."""
     try:
         yield
+        sys.stdout.flush()
+    except BrokenPipeError:
+        # Whoever read has seen enough, as `head` does. What is left must not be written at the exit either.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except Exception as error:
         sentence = _sentence(error)
         if sentence is None:
@@ -35,7 +44,8 @@ def refused() -> Iterator[None]:
 
 def _sentence(error: Exception) -> str | None:
     """Return the sentence of an error that was made for people, None for a defect."""
-    from mercato.adapters.sql.schema import NotADatabase, SchemaTooNew  # noqa: PLC0415  only to tell a failure
+    from mercato.adapters.identity.keys import UnusableKeyFile  # noqa: PLC0415  only to tell a failure
+    from mercato.adapters.sql.schema import NotADatabase, SchemaTooNew  # noqa: PLC0415
     from mercato.kernel.errors import MercatoError  # noqa: PLC0415
     from mercato.runtime.folder import FolderInUse  # noqa: PLC0415
     from mercato.runtime.server import PortInUse  # noqa: PLC0415
@@ -44,10 +54,13 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, MercatoError):
         details = "; ".join(f"{detail.field} {detail.message}" for detail in error.details)
         return f"{error.message} {details}".strip()
-    if isinstance(error, (Refused, WrongSetting, PortInUse, FolderInUse, SchemaTooNew, NotADatabase)):
+    for_people = (Refused, WrongSetting, PortInUse, FolderInUse, SchemaTooNew, NotADatabase, UnusableKeyFile)
+    if isinstance(error, for_people):
         return str(error)
-    if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)):
-        return f"{error.filename} cannot be used: {error.strerror}."
+    if isinstance(error, sqlite3.Error):
+        return f"A database of the data folder cannot be used: {error}; `mercato doctor` tells which."
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{os.fspath(error.filename)} cannot be used: {error.strerror}."
     return None
 
 
@@ -98,16 +111,50 @@ def print_json(value: object) -> None:
     print(msgspec.json.encode(value).decode())
 
 
-def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print rows as a table."""
+def tell(value: object, sentence: str, *, json: bool) -> None:
+    """Print what was done: as JSON where that is wanted, else as a sentence."""
+    if json:
+        print_json(value)
+    else:
+        print(sentence)
+
+
+def wide_console() -> "Console":
+    """Return where to print: as wide as the terminal, or as lines are long where there is none."""
     from rich.console import Console  # noqa: PLC0415  slow to import
+
+    # Whoever reads a pipe looks for whole words.
+    return Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, markup=False)
+
+
+def moment(at: datetime | None) -> str:
+    """Return a time as tables show it, to the second and in UTC."""
+    return "-" if at is None else f"{at:%Y-%m-%d %H:%M:%S}"
+
+
+def print_table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print rows as a table; where the terminal is too narrow for its words, below each other."""
+    if not rows:
+        print(f"{title}: none.")
+        return
+    from rich.measure import Measurement  # noqa: PLC0415  slow to import
     from rich.table import Table  # noqa: PLC0415
 
     table = Table(title=title, title_justify="left")
     for index, column in enumerate(columns):
         # What other commands are given, such as an id, comes first and stays whole.
-        table.add_column(column, no_wrap=index == 0)
+        table.add_column(column, no_wrap=index == 0, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    # Whoever reads a pipe looks for whole words: lines are as long as they need to be.
-    Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH).print(table)
+    console = wide_console()
+    if Measurement.get(console, console.options.update(width=_PIPE_WIDTH), table).minimum <= console.width:
+        console.print(table)
+        return
+    for row in rows:
+        block = Table.grid(padding=(0, 2))
+        for _ in range(2):
+            block.add_column(overflow="fold")
+        for column, value in zip(columns, row, strict=True):
+            block.add_row(column, value)
+        console.print(block)
+        console.print()

@@ -12,5 +12,14 @@ def show(*, data: str | None, json: bool) -> None:
     if json:
         print_json(settings)
         return
-    rows = [(each.name, each.value or "(empty)", each.source, each.description) for each in settings]
-    print_table("Settings", ("variable", "value", "from", "what it is"), rows)
+    rows = [
+        (
+            each.name,
+            each.value or "(empty)",
+            each.source,
+            each.default or "(empty)",
+            each.description,
+        )
+        for each in settings
+    ]
+    print_table("Settings", ("variable", "value", "from", "default", "what it is"), rows)

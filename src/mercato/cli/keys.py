@@ -7,17 +7,22 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from mercato.cli.common import Refused, existing, print_json, print_table
-from mercato.cli.options import DataOption, JsonFlag
+from mercato.cli.common import Refused, existing, moment, print_json, print_table, tell
+from mercato.cli.options import KEEPING, DataOption, JsonFlag, examples, flag
 from mercato.kernel.clock import utc_now
 
 if TYPE_CHECKING:
     from mercato.adapters.identity.keys import KeyFile
 
-keys = App(name="keys", help="List, rotate and retire the keys that sign tokens, also while they are used.")
+keys = App(
+    name="keys",
+    group=KEEPING,
+    help="List, rotate and retire the keys that sign tokens, also while they are used.",
+    help_epilogue=examples("keys list", "keys rotate --retire"),
+)
 
 
-@keys.command(name="list")
+@keys.command(name="list", help_epilogue=examples("keys list --json"))
 def list_(*, data: DataOption = None, json: JsonFlag = False) -> None:
     """List the keys, newest first, and what each is for."""
     from mercato.adapters.identity.keys import key_files  # noqa: PLC0415  slow to import
@@ -29,16 +34,17 @@ def list_(*, data: DataOption = None, json: JsonFlag = False) -> None:
         print_json(rows)
         return
     columns = ("kid", "state", "made_at", "until")
-    words = [tuple(str(row[column] or "-") for column in columns) for row in rows]
+    words = [
+        (str(row["kid"]), str(row["state"]), moment(each.made_at), moment(each.until))
+        for each, row in zip(found, rows, strict=True)
+    ]
     print_table("Signing keys", columns, words)
 
 
-@keys.command
+@keys.command(help_epilogue=examples("keys rotate", "keys rotate --retire"))
 def rotate(
     *,
-    retire: Annotated[
-        bool, Parameter(negative=(), help="Retire the older keys: they verify until their tokens expire.")
-    ] = False,
+    retire: Annotated[bool, flag("Retire the older keys: they verify until their tokens expire.")] = False,
     data: DataOption = None,
     json: JsonFlag = False,
 ) -> None:
@@ -52,28 +58,25 @@ def rotate(
         for each in key_files(folder):
             if each.until is None and each.number < made.number:
                 _retire(data, kid(each))
-    if json:
-        print_json({"kid": kid(made)})
-        return
-    print(f"Key {kid(made)} is published; it signs in ten seconds.")
+    tell({"kid": kid(made)}, f"Key {kid(made)} is published; it signs in ten seconds.", json=json)
 
 
-@keys.command(name="retire")
+@keys.command(name="retire", help_epilogue=examples("keys retire KID", "keys retire KID --at-once"))
 def retire_(
-    key_id: str,
+    key_id: Annotated[str, Parameter(help="The key's id, as `mercato keys list` shows it.")],
     /,
     *,
-    at_once: Annotated[
-        bool, Parameter(negative=(), help="Refuse its tokens from now on: it may have been stolen.")
-    ] = False,
+    at_once: Annotated[bool, flag("Refuse its tokens from now on: it may have been stolen.")] = False,
     data: DataOption = None,
+    json: JsonFlag = False,
 ) -> None:
     """Let a key sign no more. It verifies until its last token has expired, unless `--at-once`."""
     done = _retire(data, key_id, at_once=at_once)
     if at_once:
-        print(f"Key {key_id} is gone; running processes refuse its tokens within seconds.")
+        sentence = f"Key {key_id} is gone; running processes refuse its tokens within seconds."
     else:
-        print(f"Key {key_id} signs no more, and verifies until {done.until:%Y-%m-%d %H:%M:%S} UTC.")
+        sentence = f"Key {key_id} signs no more, and verifies until {done.until:%Y-%m-%d %H:%M:%S} UTC."
+    tell({"kid": key_id, "until": None if at_once else done.until}, sentence, json=json)
 
 
 def _retire(data: str | None, key_id: str, *, at_once: bool = False) -> "KeyFile":

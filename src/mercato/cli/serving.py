@@ -3,13 +3,17 @@
 import os
 import sys
 import threading
+import time
+from contextlib import nullcontext
 
 from mercato import __version__
 from mercato.cli.common import settings
 from mercato.runtime.server import run
 from mercato.runtime.settings import load
 
-PORTS = {"users": 8081, "orders": 8082, "payments": 8083, "products": 8084}
+PORTS = {"users": 8081, "orders": 8082, "payments": 8083, "products": 8084, "notifications": 8085}
+
+_LAST_LINES_S = 0.1
 
 _APART: dict[str, object] = {"onboarding": "operator", "default_tier": "basic", "address_rate": 100}
 """What is closed by default where a service is not somebody's laptop."""
@@ -27,6 +31,8 @@ def serve_all(*, host: str | None, port: int | None, data: str | None, demo: boo
         _say(f"Mercato {__version__} is up: every service at {url}")
         _say(f"  API        {url}/api/v1   (to read and try: {url}/docs)")
         _say(f"  health     {url}/health   (metrics: {url}/metrics)")
+        if chosen.mail_sender == "mailbox":
+            _say(f"  mailbox    {url}/mailbox   (emails are kept there, and go no further)")
         _say(f"  data       {chosen.folder.resolve()}")
         _say("  stop       Ctrl-C")
         if demo:
@@ -50,11 +56,17 @@ def serve_one(service: str, *, host: str | None, port: int | None, data: str | N
 
 
 def _demo(url: str) -> None:
+    """Make the demo. On a terminal its requests, a thousand of them, are not logged."""
     from mercato.cli.common import Refused  # noqa: PLC0415  only with --demo
-    from mercato.cli.demo import run as run_demo  # noqa: PLC0415
+    from mercato.cli.demo.command import run as run_demo  # noqa: PLC0415
+    from mercato.cli.demo.plan import DEFAULT_SEED  # noqa: PLC0415
+    from mercato.runtime.logs import hushed  # noqa: PLC0415
 
     try:
-        run_demo(url)
+        with hushed() if sys.stderr.isatty() else nullcontext():
+            run_demo(url, seed=DEFAULT_SEED)
+            # The access log is written a moment later than its requests are answered.
+            time.sleep(_LAST_LINES_S)
     except Refused as error:
         print(f"mercato: {error}", file=sys.stderr)
 

@@ -8,7 +8,18 @@ from collections.abc import Callable, Sequence
 
 from mercato.cli.common import refused
 
-SERVICES = ("users", "products", "orders", "payments")
+SERVICES = ("users", "products", "orders", "payments", "notifications")
+
+
+def run(words: Sequence[str]) -> None:
+    """Run the command that these words, the program's own, are."""
+    start = usual(words)
+    if start is not None:
+        start()
+        return
+    from mercato.cli.app import main  # noqa: PLC0415  slow to import
+
+    main()
 
 
 def usual(words: Sequence[str]) -> Callable[[], None] | None:

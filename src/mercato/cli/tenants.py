@@ -5,28 +5,37 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
 
-from mercato.cli.common import Refused, confirmed, existing, print_json, print_table, with_platform
-from mercato.cli.options import DataOption, JsonFlag
-from mercato.kernel.cause import BySystem
+from mercato.cli.acts import act, noted
+from mercato.cli.common import Refused, confirmed, existing, print_json, print_table, tell, with_platform
+from mercato.cli.options import KEEPING, DataOption, JsonFlag, TenantArgument, YesFlag, examples
+from mercato.cli.progress import progress
 from mercato.kernel.clock import utc_now
-from mercato.kernel.tenancy import TenantId, Tier
+from mercato.kernel.ids import UserId, uuid7
+from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId, Tier
 
 if TYPE_CHECKING:
     from mercato.runtime.embedded import Embedded
     from mercato.users.domain import NewUser, Tenant
 
-tenants = App(name="tenants", help="List, change, close and purge stores, and make the first logins.")
+tenants = App(
+    name="tenants",
+    group=KEEPING,
+    help="List, change, close and purge stores, and make the first logins.",
+    help_epilogue=examples("tenants list", "tenants create-operator --email you@example.com"),
+)
 
 _COLUMNS = ("id", "name", "currency", "tier", "status")
 
-_Yes = Annotated[bool, Parameter(negative=(), help="Do not ask.")]
-_BY = BySystem("command line")
+_Email = Annotated[str, Parameter(help="What to sign in with.")]
+_Tier = Annotated[Tier, Parameter(help="Which one.")]
+_First = Annotated[str, Parameter(help="First name.")]
+_Last = Annotated[str, Parameter(help="Last name.")]
 _Password = Annotated[
     str | None, Parameter(help="The password; asked for, or read from a pipe, if left out.")
 ]
 
 
-@tenants.command(name="list")
+@tenants.command(name="list", help_epilogue=examples("tenants list --json"))
 def list_(*, data: DataOption = None, json: JsonFlag = False) -> None:
     """List the stores."""
 
@@ -41,8 +50,8 @@ def list_(*, data: DataOption = None, json: JsonFlag = False) -> None:
     print_table("Stores", _COLUMNS, rows)
 
 
-@tenants.command
-def show(tenant: str, /, *, data: DataOption = None, json: JsonFlag = False) -> None:
+@tenants.command(help_epilogue=examples("tenants show tea-house"))
+def show(tenant: TenantArgument, /, *, data: DataOption = None, json: JsonFlag = False) -> None:
     """Show one store."""
 
     async def read(platform: "Embedded") -> "Tenant":
@@ -52,44 +61,52 @@ def show(tenant: str, /, *, data: DataOption = None, json: JsonFlag = False) -> 
     if json:
         print_json(found)
         return
-    columns = (*_COLUMNS, "since", "version")
     row = (found.id, found.name, found.currency, found.tier.value, found.status.value)
-    print_table("Store", columns, [(*row, f"{found.created_at:%Y-%m-%d}", str(found.version))])
+    facts = [*zip(_COLUMNS, row, strict=True), ("since", f"{found.created_at:%Y-%m-%d}")]
+    print_table("Store", ("what", "value"), [*facts, ("version", str(found.version))])
 
 
-@tenants.command
-def suspend(tenant: str, /, *, data: DataOption = None) -> None:
+@tenants.command(help_epilogue=examples("tenants suspend tea-house"))
+def suspend(tenant: TenantArgument, /, *, data: DataOption = None, json: JsonFlag = False) -> None:
     """Let nobody but operators into a store. A running platform knows of it within a second."""
-    _change(tenant, data, status="suspended")
+    _change("tenants_suspend", tenant, data, json=json, status="suspended")
 
 
-@tenants.command
-def activate(tenant: str, /, *, data: DataOption = None) -> None:
+@tenants.command(help_epilogue=examples("tenants activate tea-house"))
+def activate(tenant: TenantArgument, /, *, data: DataOption = None, json: JsonFlag = False) -> None:
     """Let a suspended store trade again."""
-    _change(tenant, data, status="active")
+    _change("tenants_activate", tenant, data, json=json, status="active")
 
 
-@tenants.command
-def set_tier(tenant: str, tier: Tier, /, *, data: DataOption = None) -> None:
+@tenants.command(help_epilogue=examples("tenants set-tier tea-house premium"))
+def set_tier(
+    tenant: TenantArgument, tier: _Tier, /, *, data: DataOption = None, json: JsonFlag = False
+) -> None:
     """Give a store another tier, and with it other limits."""
-    _change(tenant, data, tier=tier)
+    _change("tenants_set_tier", tenant, data, json=json, tier=tier)
 
 
-@tenants.command
-def offboard(tenant: str, /, *, yes: _Yes = False, data: DataOption = None) -> None:
+@tenants.command(help_epilogue=examples("tenants offboard tea-house --yes"))
+def offboard(
+    tenant: TenantArgument, /, *, yes: YesFlag = False, data: DataOption = None, json: JsonFlag = False
+) -> None:
     """Close a store for good. Its data stays until it is purged."""
     if not yes and not confirmed(f"Close the store {tenant} for good?"):
         raise Refused("Nothing was closed; confirm with y, or with --yes.")
 
     async def work(platform: "Embedded") -> "Tenant":
-        return await platform.users.stores.offboard(TenantId(tenant), at=utc_now(), by=_BY)
+        by = act("tenants_offboard", "tenant", tenant, TenantId(tenant))
+        return await platform.users.stores.offboard(TenantId(tenant), at=utc_now(), by=by)
 
     closed = with_platform(data, work)
-    print(f"The store {closed.id} is closed; mercato export --tenant {closed.id} tells what is kept of it.")
+    kept = f"mercato export --tenant {closed.id} tells what is kept of it."
+    tell(closed, f"The store {closed.id} is closed; {kept}", json=json)
 
 
-@tenants.command
-def purge(tenant: str, /, *, yes: _Yes = False, data: DataOption = None, json: JsonFlag = False) -> None:
+@tenants.command(help_epilogue=examples("tenants purge tea-house --yes"))
+def purge(
+    tenant: TenantArgument, /, *, yes: YesFlag = False, data: DataOption = None, json: JsonFlag = False
+) -> None:
     """Delete all data of a closed store, for good. Nothing may run on the data folder meanwhile."""
     from mercato.runtime.folder import SCHEMAS, FolderLock  # noqa: PLC0415  commands import what they need
     from mercato.runtime.purge import purge as delete_all  # noqa: PLC0415
@@ -99,29 +116,40 @@ def purge(tenant: str, /, *, yes: _Yes = False, data: DataOption = None, json: J
     deleted: dict[str, int] = {}
 
     async def work(platform: "Embedded") -> int:
-        return await delete_all(platform, TenantId(tenant), deleted.__setitem__)
+        with progress() as told:
+
+            def deleting(table: str, count: int) -> None:
+                deleted[table] = count
+                told(table, count, count)
+
+            note = noted("tenants_purge", "tenant", tenant)
+            return await delete_all(platform, TenantId(tenant), deleting, note=note)
 
     lock = FolderLock(existing(data).folder, SCHEMAS)
     try:
         count = with_platform(data, work)
     finally:
         lock.release()
-    if json:
-        print_json({"tenant_id": tenant, "rows": count, "tables": {k: v for k, v in deleted.items() if v}})
-        return
-    print(
-        f"{count} rows of the store {tenant} are deleted." if count else f"There is nothing of {tenant} here."
+    tables = {table: rows for table, rows in deleted.items() if rows}
+    some = f"{count} rows of the store {tenant} are deleted."
+    sentence = some if count else f"There is nothing of {tenant} here."
+    tell({"tenant_id": tenant, "rows": count, "tables": tables}, sentence, json=json)
+
+
+@tenants.command(
+    help_epilogue=examples(
+        "tenants create-operator --email you@example.com",
+        "tenants create-operator --email you@example.com < password.txt",
     )
-
-
-@tenants.command
+)
 def create_operator(
     *,
-    email: str,
+    email: _Email,
     password: _Password = None,
-    first_name: str = "Platform",
-    last_name: str = "Operator",
+    first_name: _First = "Platform",
+    last_name: _Last = "Operator",
     data: DataOption = None,
+    json: JsonFlag = False,
 ) -> None:
     """Make a login for an operator of the platform."""
     new = _account(email, password, first_name, last_name)
@@ -129,35 +157,42 @@ def create_operator(
     async def work(platform: "Embedded") -> str:
         users, now = platform.users.service, utc_now()
         await platform.users.stores.ensure_default_store(at=now)
-        return (await users.create_operator(new, at=now)).id
+        user_id = UserId(uuid7())
+        by = act("tenants_create_operator", "user", user_id)
+        return (await users.create_operator(new, user_id, at=now, by=by)).id
 
-    print(f"Operator {email} can sign in to the store default: user {with_platform(data, work)}.")
+    _made("Operator", email, DEFAULT_TENANT, with_platform(data, work), json=json)
 
 
-@tenants.command
-def create_admin(
-    tenant: str,
+@tenants.command(help_epilogue=examples("tenants create-admin tea-house --email owner@tea.example"))
+def create_admin(  # noqa: PLR0913  an argument for each option
+    tenant: TenantArgument,
     /,
     *,
-    email: str,
+    email: _Email,
     password: _Password = None,
-    first_name: str = "Store",
-    last_name: str = "Admin",
+    first_name: _First = "Store",
+    last_name: _Last = "Admin",
     data: DataOption = None,
+    json: JsonFlag = False,
 ) -> None:
     """Make a login for an admin of a store."""
     new = _account(email, password, first_name, last_name)
 
     async def work(platform: "Embedded") -> str:
-        return (await platform.users.service.create_admin(TenantId(tenant), new, at=utc_now())).id
+        store, user_id = TenantId(tenant), UserId(uuid7())
+        by = act("tenants_create_admin", "user", user_id, store)
+        return (await platform.users.service.create_admin(store, new, user_id, at=utc_now(), by=by)).id
 
-    print(f"Admin {email} can sign in to the store {tenant}: user {with_platform(data, work)}.")
+    _made("Admin", email, tenant, with_platform(data, work), json=json)
 
 
 def _change(
+    action: str,
     tenant: str,
     data: str | None,
     *,
+    json: bool,
     status: Literal["active", "suspended"] | None = None,
     tier: Tier | None = None,
 ) -> None:
@@ -165,10 +200,16 @@ def _change(
 
     async def work(platform: "Embedded") -> "Tenant":
         change = TenantChange(status=status, tier=tier)
-        return await platform.users.stores.change(TenantId(tenant), change, at=utc_now(), by=_BY)
+        by = act(action, "tenant", tenant, TenantId(tenant))
+        return await platform.users.stores.change(TenantId(tenant), change, at=utc_now(), by=by)
 
     changed = with_platform(data, work)
-    print(f"The store {changed.id} is {changed.status}, its tier {changed.tier}.")
+    tell(changed, f"The store {changed.id} is {changed.status}, its tier {changed.tier}.", json=json)
+
+
+def _made(who: str, email: str, tenant: str, user: str, *, json: bool) -> None:
+    made = {"id": user, "email": email, "role": who.lower(), "tenant_id": tenant}
+    tell(made, f"{who} {email} can sign in to the store {tenant}: user {user}.", json=json)
 
 
 def _account(email: str, password: str | None, first_name: str, last_name: str) -> "NewUser":

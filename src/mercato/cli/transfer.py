@@ -1,20 +1,18 @@
 """`mercato export`: a store's data as lines of JSON, in a file that is there whole or not at all."""
 
 import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
-from mercato.cli.common import print_json, with_platform
+from mercato.cli.common import Refused, print_json, with_platform
+from mercato.cli.progress import progress
 from mercato.kernel.tenancy import TenantId
 
 if TYPE_CHECKING:
     from mercato.runtime.embedded import Embedded
-
-Told = Callable[[str, int, int], None]
 
 
 def run(tenant: str, *, out: str | None, data: str | None, json: bool) -> None:
@@ -24,7 +22,7 @@ def run(tenant: str, *, out: str | None, data: str | None, json: bool) -> None:
     path = Path(out if out is not None else f"{tenant}.ndjson")
 
     async def work(platform: "Embedded") -> dict[str, int]:
-        with _whole(path) as file, _progress() as told:
+        with whole(path) as file, progress() as told:
             return await export(platform, TenantId(tenant), file.write, told)
 
     counted = with_platform(data, work)
@@ -36,39 +34,22 @@ def run(tenant: str, *, out: str | None, data: str | None, json: bool) -> None:
 
 
 @contextmanager
-def _whole(path: Path) -> Iterator[IO[bytes]]:
+def whole(path: Path) -> Iterator[IO[bytes]]:
     """Write a file beside `path` and put it in its place once it is whole and on disk."""
+    if path.is_dir():
+        raise Refused(f"{path} is a folder; --out names a file.")
     # Only its owner may read it: it holds what a store knows of people.
-    descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    except OSError as error:
+        raise Refused(f"{path} cannot be written: {error.strerror}.") from error
     try:
         with open(descriptor, "wb") as file:  # noqa: PTH123  it is open already
             yield file
             file.flush()
             os.fsync(file.fileno())
         Path(draft).replace(path)
+    except OSError as error:
+        raise Refused(f"{path} cannot be written: {error.strerror}.") from error
     finally:
         Path(draft).unlink(missing_ok=True)
-
-
-@contextmanager
-def _progress() -> Iterator[Told]:
-    """Show how far it is, on a terminal."""
-    if not sys.stderr.isatty():
-        yield _silent
-        return
-    from rich.console import Console  # noqa: PLC0415  slow to import
-    from rich.progress import Progress, TaskID  # noqa: PLC0415
-
-    with Progress(console=Console(stderr=True)) as bar:
-        tasks: dict[str, TaskID] = {}
-
-        def told(kind: str, done: int, total: int) -> None:
-            if kind not in tasks:
-                tasks[kind] = bar.add_task(kind)
-            bar.update(tasks[kind], completed=done, total=total)
-
-        yield told
-
-
-def _silent(_kind: str, _done: int, _total: int) -> None:
-    """Nobody watches."""

@@ -28,6 +28,32 @@ class Claim:
 
 
 @dataclass(slots=True)
+class Note:
+    """What is to be told of an act by its first change: who did what to which object, from where.
+
+    Never what was said: of a body it has the fields' names alone.
+    """
+
+    tenant: TenantId
+    """The store whose admins may read it."""
+    actor: str
+    role: str
+    action: str
+    """The stable name of the operation."""
+    object_kind: str
+    object_id: str
+    fields: tuple[str, ...] = ()
+    address: str = ""
+    request_id: str = ""
+    written: bool = False
+    """It is committed, so later steps of the same act do not tell it again."""
+
+    def mark_written(self) -> None:
+        """Take note that it is committed."""
+        self.written = True
+
+
+@dataclass(slots=True)
 class ByCall:
     """A request. With a claim, `answer` renders the response from what was saved."""
 
@@ -36,6 +62,8 @@ class ByCall:
     answer: Callable[[Any], bytes] | None = None
     stored: bytes | None = None
     """The answer as it was stored with the effect, once that is committed."""
+    note: Note | None = None
+    """What is told of the call, if somebody answers for it."""
 
 
 @dataclass(slots=True)
@@ -59,6 +87,7 @@ class BySystem:
     """Mercato's own clockwork: an expiry, a reconciliation, an operator's command."""
 
     actor: str
+    note: Note | None = field(default=None, compare=False)
 
 
 Cause = ByCall | ByEvent | BySystem

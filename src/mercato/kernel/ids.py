@@ -10,6 +10,8 @@ UserId = NewType("UserId", str)
 ProductId = NewType("ProductId", str)
 OrderId = NewType("OrderId", str)
 PaymentId = NewType("PaymentId", str)
+NotificationId = NewType("NotificationId", str)
+MailId = NewType("MailId", str)
 
 _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}").fullmatch
 

@@ -25,8 +25,10 @@ PEOPLE = ANYONE - {Role.SERVICE}
 
 ANY_STORE = "stores:any"
 """The scope of a machine that acts in any store; only operators give it."""
+AUDIT = "audit:read"
+"""The scope of a machine that reads the audit log, which nobody writes to."""
 SCOPED = ("products", "orders", "payments", "users", "notifications")
-SCOPES = frozenset({f"{of}:{what}" for of in SCOPED for what in ("read", "write")} | {ANY_STORE})
+SCOPES = frozenset({f"{of}:{what}" for of in SCOPED for what in ("read", "write")} | {AUDIT, ANY_STORE})
 """What machines can be allowed."""
 
 

@@ -10,6 +10,7 @@ TenantId = NewType("TenantId", str)
 DEFAULT_TENANT = TenantId("default")
 """The store that exists from the first start."""
 
+MAX_SLUG = 63
 SLUG_PATTERN = r"^[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\Z"
 """One DNS label (RFC 1123), so that a store can have a host of its own."""
 

@@ -3,5 +3,8 @@
 LINE_PATTERN = r"^(?=.*\S)[^\x00-\x1f\x7f\x85\u2028\u2029]+\Z"
 """One line, not blank. A second line would forge a header where the text becomes part of one."""
 
+BLANK_OR_LINE_PATTERN = rf"^\Z|{LINE_PATTERN}"
+"""One line, or nothing, as a form sends what was not filled in."""
+
 TEXT_PATTERN = r"\S"
 """Any lines, not all of them blank."""

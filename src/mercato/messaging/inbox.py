@@ -20,7 +20,7 @@ import msgspec
 
 from mercato.contracts.events import Event
 from mercato.kernel.acting import acting
-from mercato.kernel.cause import ByEvent
+from mercato.kernel.cause import ByEvent, Cause
 from mercato.kernel.clock import Clock
 from mercato.messaging.bus import decode
 
@@ -117,11 +117,11 @@ class InboxStore(Protocol):
         """Return one dead letter."""
         ...
 
-    async def replay(self, event_id: str, now: datetime) -> bool:
+    async def replay(self, event_id: str, now: datetime, *, by: Cause) -> bool:
         """Let a dead letter be tried anew; say whether there was one."""
         ...
 
-    async def drop(self, event_id: str) -> bool:
+    async def drop(self, event_id: str, *, by: Cause) -> bool:
         """Delete a dead letter; say whether there was one."""
         ...
 

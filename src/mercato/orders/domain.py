@@ -163,7 +163,13 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         return self.move(OrderStatus.CANCELLED, by=by, at=at, note=reason)
 
     def edit(
-        self, *, shipping_address: str | None, notes: str | None, by: str, at: datetime
+        self,
+        *,
+        shipping_address: str | None = None,
+        notes: str | None = None,
+        name: str | None = None,
+        by: str,
+        at: datetime,
     ) -> tuple["Order", Events]:
         """Change what is given, while the order is pending. Raises InvalidTransition.
 
@@ -172,7 +178,7 @@ class Order(msgspec.Struct, frozen=True, kw_only=True):
         """
         if self.status is not OrderStatus.PENDING:
             raise InvalidTransition(f"An order that is {self.status} can no longer be changed.")
-        wanted = {"shipping_address": shipping_address, "notes": notes}
+        wanted = {"shipping_address": shipping_address, "notes": notes, "name": name}
         changes: dict[str, Any] = {
             name: text for name, text in wanted.items() if text is not None and text != getattr(self, name)
         }

@@ -176,20 +176,23 @@ class Orders:
         who: Principal,
         order_id: str,
         *,
-        shipping_address: str | None,
-        notes: str | None,
+        shipping_address: str | None = None,
+        notes: str | None = None,
+        name: str | None = None,
         expected: Expected = ANY_VERSION,
         by: ByCall,
         at: datetime,
     ) -> Order:
-        """Change a pending order's address or notes; None leaves one as it is.
+        """Change a pending order's address, notes or name; None leaves one as it is.
 
         Raises NotFound, VersionMismatch, InvalidTransition.
         """
         return await self._change(
             who,
             order_id,
-            lambda found: found.edit(shipping_address=shipping_address, notes=notes, by=by.actor, at=at),
+            lambda found: found.edit(
+                shipping_address=shipping_address, notes=notes, name=name, by=by.actor, at=at
+            ),
             expected=expected,
             by=by,
         )

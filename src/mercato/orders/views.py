@@ -11,6 +11,7 @@ from mercato.kernel.ids import OrderId, ProductId, UserId
 from mercato.kernel.money import to_decimal
 from mercato.kernel.tenancy import TenantId
 from mercato.orders.domain import Order, OrderPaymentStatus, TimelineEntry
+from mercato.web.flat import FlatView
 
 
 class LineView(msgspec.Struct, frozen=True):
@@ -44,6 +45,25 @@ class OrderView(msgspec.Struct, frozen=True):
     version: int
 
 
+class FlatLine(FlatView, frozen=True):
+    """One line at the price it was ordered at, in the flat dialect."""
+
+    product_id: ProductId
+    price: Decimal
+    quantity: int
+
+
+class FlatOrder(FlatView, frozen=True):
+    """An order, in the flat dialect."""
+
+    order_id: OrderId
+    tenant_id: TenantId
+    order_name: str
+    """Empty where there is none: clients take it for a text."""
+    order_products: tuple[FlatLine, ...]
+    status: OrderStatus
+
+
 def view(order: Order) -> OrderView:
     """Return the order as clients see it."""
     return OrderView(
@@ -73,6 +93,20 @@ def _line(line: PricedLine, currency: str) -> LineView:
         quantity=line.quantity,
         unit_price=to_decimal(line.unit_price, currency),
         line_total=to_decimal(line.unit_price * line.quantity, currency),
+    )
+
+
+def flat_view(order: Order) -> FlatOrder:
+    """Return the order in the flat dialect."""
+    return FlatOrder(
+        order_id=order.id,
+        tenant_id=order.tenant_id,
+        order_name=order.name or "",
+        order_products=tuple(
+            FlatLine(line.product_id, to_decimal(line.unit_price, order.currency), line.quantity)
+            for line in order.lines
+        ),
+        status=order.status,
     )
 
 

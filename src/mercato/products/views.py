@@ -10,6 +10,7 @@ from mercato.products.domain import Inventory, Product
 from mercato.products.domain.importing import LineError, Report
 from mercato.products.ports import MovementRecord
 from mercato.web.etag import tag
+from mercato.web.flat import FlatView
 
 
 class ProductView(msgspec.Struct, frozen=True):
@@ -60,6 +61,29 @@ class MovementView(msgspec.Struct, frozen=True):
     at: datetime
 
 
+class FlatProduct(FlatView, frozen=True):
+    """A product, in the flat dialect."""
+
+    product_id: str
+    tenant_id: str
+    name: str
+    price: Decimal
+    sku: str
+    category: str
+    """Empty where there is none: clients take it for a text."""
+
+
+class FlatInventory(FlatView, frozen=True):
+    """A product's stock, in the flat dialect."""
+
+    product_id: str
+    on_hand: int
+    reserved: int
+    available: int
+    warehouse_location: str | None
+    updated_at: datetime
+
+
 class ImportView(msgspec.Struct, frozen=True):
     """What became of the lines of a file. `failed` counts all lines with errors; the first are told."""
 
@@ -99,6 +123,30 @@ def inventory_view(inventory: Inventory) -> InventoryView:
         warehouse_location=inventory.warehouse_location,
         updated_at=inventory.updated_at,
         version=inventory.version,
+    )
+
+
+def flat_product(product: Product) -> FlatProduct:
+    """Show a product in the flat dialect."""
+    return FlatProduct(
+        product_id=product.id,
+        tenant_id=product.tenant_id,
+        name=product.name,
+        price=to_decimal(product.price, product.currency),
+        sku=product.sku,
+        category=product.category or "",
+    )
+
+
+def flat_inventory(inventory: Inventory) -> FlatInventory:
+    """Show a product's stock in the flat dialect."""
+    return FlatInventory(
+        product_id=inventory.product_id,
+        on_hand=inventory.on_hand,
+        reserved=inventory.reserved,
+        available=inventory.available,
+        warehouse_location=inventory.warehouse_location,
+        updated_at=inventory.updated_at,
     )
 
 

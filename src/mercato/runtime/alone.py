@@ -12,11 +12,18 @@ from mercato.adapters.service import ServiceParts
 from mercato.contracts.orders import OrderFacts
 from mercato.contracts.products import Reservation, WantedLine
 from mercato.contracts.stores import Store
+from mercato.contracts.users import LinkAction, Recipient
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import Unavailable
-from mercato.kernel.ids import OrderId
+from mercato.kernel.ids import OrderId, UserId
 from mercato.kernel.tenancy import DEFAULT_TENANT, StoreStatus, TenantId, Tier
-from mercato.runtime.embedded import build_orders, build_payments, build_products, build_users
+from mercato.runtime.embedded import (
+    build_notifications,
+    build_orders,
+    build_payments,
+    build_products,
+    build_users,
+)
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings
 from mercato.web.auth import FindStore
@@ -63,6 +70,18 @@ class AwayOrders:
         raise Unavailable("The orders service is away.", retry_after=5)
 
 
+class AwayPeople:
+    """A People that cannot be reached."""
+
+    async def recipient(self, tenant: TenantId, user_id: UserId) -> Recipient | None:
+        """Raise Unavailable."""
+        raise Unavailable("The users service is away.", retry_after=5)
+
+    async def link(self, tenant: TenantId, user_id: UserId, action: LinkAction) -> str | None:
+        """Raise Unavailable."""
+        raise Unavailable("The users service is away.", retry_after=5)
+
+
 def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
     """Return a process of one service. The keys of the data folder are shared with others."""
     stores = AwayStores()
@@ -91,6 +110,10 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
             payments = build_payments(settings, clock, AwayOrders(), sandbox_secret=keys.hash_secret().hex())
             parts, closers = payments.parts, (payments.close,)
             before_start = () if settings.database_url else (payments.take_up,)
+        case "notifications":
+            notifications = build_notifications(settings, clock, AwayPeople(), stores)
+            parts, closers = notifications.parts, (notifications.close,)
+            before_start = () if settings.database_url else (notifications.take_up,)
         case _:
             raise ValueError(service)
     composition = Composition(

@@ -34,7 +34,9 @@ _TAGS = {
     "products": "The catalogue, and the stock of each product.",
     "orders": "Orders, from being placed to being delivered or cancelled.",
     "payments": "Payments of orders, and refunds.",
+    "audit_log": "Who did what in a store, and when.",
     "notifications": "Emails to the shoppers of a store.",
+    "mailbox": "The local mailbox: emails that go no further, with the links in them.",
     "dead_letters": "Events that kept failing, for operators.",
 }
 
@@ -47,7 +49,7 @@ def application(
     composition = process.composition
     health = Health(composition.name, __version__, _checks(process))
     endpoints = contract_of(process, clock)
-    endpoints += health_web.routes(health).endpoints + docs.routes().endpoints
+    endpoints += health_web.routes(health, composition.services).endpoints + docs.routes().endpoints
     endpoints += _operations(metrics, QueueMetrics(process, registry), endpoints).endpoints
     origins = tuple(origin.strip() for origin in settings.cors_origins.split(",") if origin.strip())
     access_log = AccessLog(write, delay_s=_LOG_DELAY_S)

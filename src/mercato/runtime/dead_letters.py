@@ -75,14 +75,18 @@ def routes(inboxes: Mapping[str, InboxStore], clock: Clock) -> Routes:
     @api.post("/{event_id}/replay", status=202, allow=OPERATOR, storeless=True, raises=(NotFound,))
     async def replay_dead_letter(call: Call, event_id: str) -> None:
         """Have a dead letter tried anew, within a second."""
-        if not any([await inbox.replay(event_id, clock()) for inbox in inboxes.values()]):
+        call.about("dead_letter", event_id)
+        by = call.part()
+        if not any([await inbox.replay(event_id, clock(), by=by) for inbox in inboxes.values()]):
             raise NotFound("There is no such dead letter that could be tried anew.")
         log.info("dead letter replayed", extra={"event": event_id, "by": call.actor})
 
     @api.delete("/{event_id}", allow=OPERATOR, storeless=True, raises=(NotFound,))
     async def drop_dead_letter(call: Call, event_id: str) -> None:
         """Delete a dead letter: its event will never have its effect."""
-        if not any([await inbox.drop(event_id) for inbox in inboxes.values()]):
+        call.about("dead_letter", event_id)
+        by = call.part()
+        if not any([await inbox.drop(event_id, by=by) for inbox in inboxes.values()]):
             raise NotFound("There is no such dead letter.")
         log.info("dead letter dropped", extra={"event": event_id, "by": call.actor})
 

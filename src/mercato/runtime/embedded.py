@@ -6,14 +6,16 @@ from mercato.adapters.bus.inprocess import InProcessBus
 from mercato.contracts.orders import OrderDesk
 from mercato.contracts.products import Stock
 from mercato.contracts.stores import StoreDirectory
+from mercato.contracts.users import People
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.tenancy import Tier
+from mercato.notifications import wiring as notifications_wiring
 from mercato.orders import wiring as orders_wiring
 from mercato.payments import wiring as payments_wiring
 from mercato.products import wiring as products_wiring
 from mercato.runtime.databases import open_database, open_sandbox_book
 from mercato.runtime.process import Composition, Process
-from mercato.runtime.settings import Settings, WrongSetting
+from mercato.runtime.settings import Settings, WrongSetting, variable
 from mercato.users import wiring as users_wiring
 
 
@@ -32,6 +34,7 @@ def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
             refresh_ttl_days=settings.refresh_ttl,
             own_url=settings.own_url,
             link_url=settings.link_url,
+            audit_retention_days=settings.audit_retention,
         ),
     )
 
@@ -87,6 +90,42 @@ def build_payments(
     )
 
 
+def build_notifications(
+    settings: Settings, clock: Clock, people: People, stores: StoreDirectory
+) -> notifications_wiring.NotificationsService:
+    """Wire notifications on its database in the data folder.
+
+    Raises WrongSetting for a mail server that is not named, or that emails come from nobody to.
+    """
+    smtp = None
+    if settings.mail_sender == "smtp":
+        for name in ("smtp_host", "mail_from"):
+            if getattr(settings, name) == getattr(Settings(), name):
+                raise WrongSetting(f"{variable(name)} is not set, which MERCATO_MAIL_SENDER=smtp needs.")
+        smtp = notifications_wiring.SmtpSettings(
+            host=settings.smtp_host,
+            port=settings.smtp_port,
+            user=settings.smtp_user,
+            password=settings.smtp_password,
+            tls=settings.smtp_tls,
+        )
+    return notifications_wiring.build(
+        open_database(settings, "notifications"),
+        clock=clock,
+        people=people,
+        stores=stores,
+        settings=notifications_wiring.NotificationsSettings(
+            mail_from=settings.mail_from,
+            reply_to=settings.mail_reply_to,
+            smtp=smtp,
+            keep=settings.mailbox_keep,
+            timeout_s=settings.smtp_timeout,
+            first_retry_s=settings.mail_retry,
+            attempts=settings.mail_attempts,
+        ),
+    )
+
+
 class Embedded:
     """All services, wired to each other directly and to one bus."""
 
@@ -100,10 +139,11 @@ class Embedded:
         self.orders = build_orders(settings, clock, self.products.stock)
         secret = self.users.keys.hash_secret()
         self.payments = build_payments(settings, clock, self.orders.desk, sandbox_secret=secret.hex())
-        parts = (self.users.parts, self.products.parts, self.orders.parts, self.payments.parts)
+        self.notifications = build_notifications(settings, clock, self.users.people, self.users.directory)
+        services = (self.users, self.products, self.orders, self.payments, self.notifications)
         composition = Composition(
             name="mercato",
-            services={each.name: each for each in parts},
+            services={each.parts.name: each.parts for each in services},
             bus=InProcessBus(),
             authenticator=self.users.verifier,
             find_store=self.users.find_store,
@@ -117,9 +157,9 @@ class Embedded:
             before_start=(
                 lambda: self.users.stores.ensure_default_store(at=clock()),
                 self.users.take_up,
-                *(() if settings.database_url else (self.payments.take_up,)),
+                *(() if settings.database_url else (self.payments.take_up, self.notifications.take_up)),
             ),
-            closers=(self.payments.close,),
+            closers=(self.payments.close, self.notifications.close),
         )
         retention = timedelta(seconds=settings.outbox_retention)
         self.process = Process(composition, clock=clock, retention=retention)

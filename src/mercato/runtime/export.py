@@ -32,6 +32,8 @@ LISTS = {
     "product": "/api/v1/products",
     "order": "/api/v1/orders",
     "payment": "/api/v1/payments",
+    "audit_entry": "/api/v1/audit-log",
+    "notification": "/api/v1/notifications",
 }
 """What a store owns, by kind, and where it is listed."""
 PARTS = {

@@ -10,7 +10,7 @@ from mercato.adapters.sql.sqlite import SqliteDatabase
 
 SCHEMAS = {
     service: Schema(service, f"mercato.{service}.migrations")
-    for service in ("users", "products", "orders", "payments")
+    for service in ("users", "products", "orders", "payments", "notifications")
 }
 
 

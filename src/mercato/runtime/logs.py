@@ -7,7 +7,10 @@ which would show statements and values.
 import logging
 import os
 import sys
+import threading
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import msgspec
@@ -22,6 +25,7 @@ _OWN = frozenset(logging.LogRecord("", 0, "", 0, "", None, None).__dict__) | {
     "asctime",
     "taskName",
 }
+_hushed = threading.Event()
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
@@ -41,11 +45,32 @@ def set_up(settings: Settings, registry: CollectorRegistry) -> Write:
     return _write_pretty if pretty else _write
 
 
+@contextmanager
+def hushed() -> Iterator[None]:
+    """Log warnings and errors only, and no requests, while the block runs: it makes very many."""
+
+    def is_urgent(record: logging.LogRecord) -> bool:
+        return record.levelno >= logging.WARNING
+
+    handlers = logging.getLogger().handlers
+    for handler in handlers:
+        handler.addFilter(is_urgent)
+    _hushed.set()
+    try:
+        yield
+    finally:
+        _hushed.clear()
+        for handler in handlers:
+            handler.removeFilter(is_urgent)
+
+
 def _nowhere(_: bytes) -> None:
     """Write nothing: the access log is off."""
 
 
 def _write(lines: bytes) -> None:
+    if _hushed.is_set():
+        return
     os.write(sys.stderr.fileno(), lines)
 
 

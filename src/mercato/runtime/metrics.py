@@ -30,6 +30,11 @@ class QueueMetrics:
             ["service", "state"],
             registry=registry,
         )
+        self._own = [
+            (each, Gauge(each.name, each.description, [each.label], registry=registry))
+            for parts in process.composition.services.values()
+            for each in parts.gauges
+        ]
 
     async def read(self) -> None:
         """Read the outboxes and inboxes; while a database is away, what was read last stands."""
@@ -46,6 +51,9 @@ class QueueMetrics:
         for name, inbox in self._process.inbox_stores.items():
             for state, count in (await inbox.counts()).items():
                 self._parked.labels(name, state.value).set(count)
+        for own, gauge in self._own:
+            for value, count in (await own.read()).items():
+                gauge.labels(value).set(count)
 
 
 class FailureCounter(logging.Handler):

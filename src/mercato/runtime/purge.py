@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable
 
 from mercato.adapters.sql.database import Database, Tx
 from mercato.adapters.sql.tenant_rows import delete_rows, tables
+from mercato.kernel.cause import Note
 from mercato.kernel.errors import Conflict, NotFound
 from mercato.kernel.tenancy import StoreStatus, TenantId
 from mercato.products.stores.word_index import INDEXES
@@ -30,8 +31,10 @@ class StoreOpen(Conflict):
     """A store that was not closed is not purged."""
 
 
-async def purge(platform: Embedded, tenant: TenantId, told: Told) -> int:
+async def purge(platform: Embedded, tenant: TenantId, told: Told, *, note: Note) -> int:
     """Delete everything of a store; return how many rows there were. Idempotent and resumable.
+
+    `note` is told before anything is gone, once for each time that it is begun.
 
     The caller holds the lock of the databases: nothing runs on them. Raises StoreOpen unless the store
     was offboarded.
@@ -42,6 +45,7 @@ async def purge(platform: Embedded, tenant: TenantId, told: Told) -> int:
         return 0
     if store.status is not StoreStatus.OFFBOARDED:
         raise StoreOpen(f"The store {tenant} is {store.status}; `mercato tenants offboard` closes it.")
+    await platform.users.parts.steps.tell(note)
     services = platform.process.composition.services
     databases = {name: parts.steps.db for name, parts in services.items()}
     deleted = 0

@@ -22,6 +22,35 @@ SECRET = {"secret": True}
 _SHOWN = "(set)"
 
 
+class Alias(msgspec.Struct, frozen=True):
+    """Another name of a setting, as the environments of the Go services have it."""
+
+    of: str
+    """The setting's field."""
+    meanings: Mapping[str, str] = {}
+    """What it takes, in any case, and our own word for each; where this is empty, what the setting takes."""
+
+
+ALIASES: dict[str, Alias] = {
+    "PORT": Alias("port"),
+    "LOG_LEVEL": Alias(
+        "log_level",
+        {
+            "trace": "debug",
+            "debug": "debug",
+            "info": "info",
+            "warn": "warning",
+            "warning": "warning",
+            "error": "error",
+            "dpanic": "error",
+            "panic": "error",
+            "fatal": "error",
+        },
+    ),
+}
+"""By variable. A setting's own name wins, wherever it is set; an empty alias is none."""
+
+
 class WrongSetting(Exception):
     """A setting's value is not acceptable; the message is a sentence that names it."""
 
@@ -35,6 +64,8 @@ _Bytes = Annotated[int, msgspec.Meta(ge=1024, le=1 << 40)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _POSTGRES = r"^\Z|^postgresql://"
 _TIER_PATTERN = r"^[0-9]{1,9}/[0-9]{1,9}/[0-9]{1,9}\Z"
+_ADDRESS = r"^[A-Za-z0-9.!#$%&*+/=?^_`{|}~\'-]{1,64}@[A-Za-z0-9.-]{1,253}\Z"
+_MAIL_FROM = "no-reply@localhost"
 _TIER = "requests per second/burst/requests per day of the tier; 0 is no limit"
 
 
@@ -105,7 +136,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_webhook_secret: Annotated[str, _doc("what Stripe signs its webhooks with", extra=SECRET)] = ""
     stripe_url: Annotated[str, _doc("where Stripe's API is", min_length=1)] = "https://api.stripe.com"
     provider_timeout: Annotated[_Seconds, _doc("seconds a payment provider gets to answer")] = 10.0
+    mail_sender: Annotated[
+        Literal["mailbox", "smtp"], _doc("who takes emails: the local mailbox, or a server")
+    ] = "mailbox"
+    mail_from: Annotated[str, _doc("address that emails come from", pattern=_ADDRESS)] = _MAIL_FROM
+    mail_reply_to: Annotated[
+        str, _doc("address that answers to emails go to; empty for none", pattern=rf"^\Z|{_ADDRESS}")
+    ] = ""
+    mailbox_keep: Annotated[
+        int, _doc("emails that the local mailbox keeps of each store", ge=1, le=100_000)
+    ] = 1_000
+    mail_attempts: Annotated[int, _doc("attempts to send an email, ever further apart", ge=1, le=100)] = 15
+    mail_retry: Annotated[_Seconds, _doc("seconds until the second attempt to send an email")] = 10.0
+    smtp_host: Annotated[str, _doc("mail server")] = ""
+    smtp_port: Annotated[int, _doc("the mail server's port", ge=1, le=65_535)] = 587
+    smtp_user: Annotated[str, _doc("login at the mail server; empty for none")] = ""
+    smtp_password: Annotated[str, _doc("password at the mail server", extra=SECRET)] = ""
+    smtp_tls: Annotated[
+        Literal["none", "starttls", "implicit"], _doc("how the connection to the mail server is encrypted")
+    ] = "starttls"
+    smtp_timeout: Annotated[_Seconds, _doc("seconds that the mail server gets to take an email")] = 30.0
     outbox_retention: Annotated[_Seconds, _doc("seconds that sent events are kept")] = 86_400.0
+    audit_retention: Annotated[int, _doc("days that entries of the audit log are kept", ge=1, le=36_500)] = (
+        365
+    )
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _doc("what is logged besides requests")
     ] = "info"
@@ -182,7 +236,7 @@ def describe(environ: Mapping[str, str], **options: object) -> list[Described]:
             _shown(getattr(settings, field.name), field.type),
             str(getattr(defaults, field.name)),
             sources.get(field.name, "default"),
-            _description(field.type),
+            ", also ".join([_description(field.type), *_aliases_of(field.name)]),
         )
         for field in msgspec.structs.fields(Settings)
     ]
@@ -201,17 +255,27 @@ def _read(environ: Mapping[str, str], options: Mapping[str, object]) -> tuple[Se
     values: dict[str, Any] = {}
     sources: dict[str, str] = {}
     for name, field in fields.items():
-        given = options.get(field.name)
-        for source, value in (
-            ("option", given),
-            ("environment", environ.get(name)),
-            (".env", dotenv.get(name)),
+        for source, said, value in (
+            ("option", name, options.get(field.name)),
+            ("environment", name, environ.get(name)),
+            (".env", name, dotenv.get(name)),
+            *_by_alias(field.name, "environment", environ),
+            *_by_alias(field.name, ".env", dotenv),
         ):
             if value is not None:
-                values[field.name] = _convert(name, value, field.type)
+                values[field.name] = _convert(said, value, field.type)
                 sources[field.name] = source
                 break
     return Settings(**values), sources
+
+
+def _aliases_of(name: str) -> list[str]:
+    return [alias for alias, told in ALIASES.items() if told.of == name]
+
+
+def _by_alias(name: str, where: str, given: Mapping[str, str]) -> list[tuple[str, str, str]]:
+    """Return what the aliases of a setting set there: the source, the alias, and the value."""
+    return [(f"{where} ({alias})", alias, given[alias]) for alias in _aliases_of(name) if given.get(alias)]
 
 
 def _dotenv() -> Mapping[str, str]:
@@ -230,6 +294,13 @@ def _refuse_unknown(given: Mapping[str, str], known: Mapping[str, object], where
 
 
 def _convert(name: str, value: object, kind: Any) -> Any:  # noqa: ANN401  the field's own type
+    if name in ALIASES and (meanings := ALIASES[name].meanings):
+        meant = meanings.get(str(value).lower())
+        if meant is None:
+            raise WrongSetting(
+                f"{name} is {value!r}, which is not acceptable: it takes {', '.join(meanings)}."
+            )
+        value = meant
     try:
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError as error:

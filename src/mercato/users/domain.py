@@ -57,22 +57,28 @@ class StoreTaken(Conflict):
     """Another store has that id."""
 
 
-class NewUser(msgspec.Struct, frozen=True, kw_only=True):
-    """Somebody who wants an account."""
+class _Person(msgspec.Struct, frozen=True, kw_only=True):
+    """Who is to have an account."""
 
     email: Email
-    password: Password
     first_name: Name
     last_name: Name
+
+
+class NewUser(_Person, frozen=True, kw_only=True):
+    """Somebody who wants an account."""
+
+    password: Password
 
 
 GivenRole = Literal["customer", "admin", "operator"]
 """A role that a user can be given. Machines get theirs with their login."""
 
 
-class NewAccount(NewUser, frozen=True, kw_only=True):
-    """Somebody who is given an account by staff."""
+class NewAccount(_Person, frozen=True, kw_only=True):
+    """Somebody who is given an account by staff; without a password, one to accept by a link."""
 
+    password: Password | None = None
     role: GivenRole = "customer"
     is_active: bool = True
 
@@ -116,6 +122,23 @@ class Tenant(msgspec.Struct, frozen=True, kw_only=True):
         return Store(self.id, self.name, self.currency, self.tier, self.status)
 
 
+class AuditEntry(msgspec.Struct, frozen=True, kw_only=True):
+    """An act in a store that somebody answers for. Of what was sent it has the fields' names alone."""
+
+    id: str
+    tenant_id: TenantId
+    created_at: datetime
+    actor: str
+    """A user or a machine, or the command line."""
+    actor_role: str
+    action: str
+    object_kind: str
+    object_id: str
+    fields: tuple[str, ...]
+    address: str
+    request_id: str
+
+
 class User(msgspec.Struct, frozen=True, kw_only=True):
     """Somebody with an account in one store."""
 
@@ -127,14 +150,16 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     role: Role
     is_active: bool
     email_verified: bool = False
+    is_invited: bool = False
+    """There is no password yet: the user has to accept the invitation before signing in."""
     created_at: datetime
     updated_at: datetime
     version: int = 1
 
     @property
     def full_name(self) -> str:
-        """Both names."""
-        return f"{self.first_name} {self.last_name}"
+        """Both names, or the one there is."""
+        return f"{self.first_name} {self.last_name}".rstrip()
 
     @property
     def principal(self) -> Principal:
@@ -147,6 +172,15 @@ class Account(msgspec.Struct, frozen=True):
 
     user: User
     password_hash: str
+
+    @property
+    def usable_hash(self) -> str | None:
+        """The password's hash; None while there is no password, which no password then matches."""
+        return None if self.user.is_invited else self.password_hash
+
+
+NO_PASSWORD = "!"  # noqa: S105  the hash of none
+"""Stands for the password's hash of somebody who has only been invited."""
 
 
 class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
@@ -170,12 +204,15 @@ def home(caller: Principal) -> TenantId:
     return DEFAULT_TENANT if caller.role is Role.OPERATOR else caller.tenant
 
 
-def user_refusals(new: NewUser, prefix: str = "") -> list[FieldError]:
+def user_refusals(new: NewUser | NewAccount, prefix: str = "") -> list[FieldError]:
     """List the fields that are not acceptable."""
     refused = _email_refusals(f"{prefix}email", new.email)
-    refused += password_refusals(f"{prefix}password", new.password)
+    if new.password is not None:
+        refused += password_refusals(f"{prefix}password", new.password)
     refused += _name_refusals(f"{prefix}first_name", new.first_name)
-    refused += _name_refusals(f"{prefix}last_name", new.last_name)
+    if new.last_name or new.password is not None:
+        # Who is invited by a single name has no other.
+        refused += _name_refusals(f"{prefix}last_name", new.last_name)
     return refused
 
 
@@ -199,8 +236,13 @@ def tenant_refusals(new: NewTenant) -> list[FieldError]:
     return refused + user_refusals(new.admin, "admin.")
 
 
+def is_email(text: str) -> bool:
+    """Say whether `text` could be a user's email."""
+    return bool(_address(text)) and text.isprintable() and len(email_key(text)) <= MAX_EMAIL
+
+
 def _email_refusals(field: str, email: str) -> list[FieldError]:
-    if _address(email) and email.isprintable() and len(email_key(email)) <= MAX_EMAIL:
+    if is_email(email):
         return []
     return [FieldError(field, f"must be {_EMAIL_WORDS}")]
 
@@ -215,9 +257,18 @@ def _name_refusals(field: str, name: str) -> list[FieldError]:
 
 
 def create_user(
-    new: NewUser, tenant: TenantId, user_id: UserId, role: Role, *, at: datetime, is_active: bool = True
+    new: NewUser | NewAccount,
+    tenant: TenantId,
+    user_id: UserId,
+    role: Role,
+    *,
+    at: datetime,
+    is_active: bool = True,
 ) -> tuple[User, Events]:
-    """Make a user. Raises ValidationFailed naming every field that is not acceptable."""
+    """Make a user, who is only invited where there is no password.
+
+    Raises ValidationFailed naming every field that is not acceptable.
+    """
     if refused := user_refusals(new):
         raise ValidationFailed.of(*refused)
     user = User(
@@ -228,10 +279,11 @@ def create_user(
         last_name=new.last_name,
         role=role,
         is_active=is_active,
+        is_invited=new.password is None,
         created_at=at,
         updated_at=at,
     )
-    return user, (_told(UserCreated, user),)
+    return user, (msgspec.structs.replace(_told(UserCreated, user), invited=user.is_invited),)
 
 
 def check_given_role(caller: Principal, role: Role, tenant: TenantId) -> None:
@@ -272,7 +324,8 @@ def change_user(user: User, change: UserChange, caller: Principal, *, at: dateti
         raise ValidationFailed.field("body", f"must have at least one of {', '.join(_CHANGEABLE)}")
     refused = _email_refusals("email", given.get("email", user.email))
     for name in ("first_name", "last_name"):
-        refused += _name_refusals(name, given.get(name, getattr(user, name)))
+        if name in given:
+            refused += _name_refusals(name, given[name])
     if refused:
         raise ValidationFailed.of(*refused)
     given["role"] = role = Role(given.get("role", user.role))

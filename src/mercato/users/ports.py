@@ -8,13 +8,12 @@ from typing import Protocol
 import msgspec
 
 from mercato.contracts.events import Events
-from mercato.contracts.users import LinkAction
 from mercato.kernel.cause import Cause
 from mercato.kernel.ids import UserId
 from mercato.kernel.paging import Window
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import StoreStatus, TenantId, Tier
-from mercato.users.domain import Account, RefreshToken, Tenant, User
+from mercato.users.domain import Account, AuditEntry, RefreshToken, Tenant, User
 from mercato.users.machines import ApiClient
 
 DecideTenant = Callable[[Tenant], tuple[Tenant, Events]]
@@ -134,11 +133,19 @@ class UserStore(Protocol):
         ...
 
     async def change_password(
-        self, account: Account, new_hash: str, session: RefreshToken | None, *, at: datetime, by: Cause
+        self,
+        account: Account,
+        new_hash: str,
+        session: RefreshToken | None,
+        *,
+        also: DecideUser | None = None,
+        at: datetime,
+        by: Cause,
     ) -> bool:
         """Replace the password of an account, unless it is no longer as `account` says: then return False.
 
-        Every session and token ends, but for the new `session` where there is one.
+        Every session and token ends, but for the new `session` where there is one. In the same step the user
+        becomes what `also` has it, where more is to change.
         """
         ...
 
@@ -183,6 +190,37 @@ class Attempt(Protocol):
         ...
 
 
+ByUser = Callable[[User], Cause]
+"""Returns the cause of what somebody does of whom it is known only then who they are."""
+
+
+class AuditFilter(msgspec.Struct, frozen=True):
+    """Which entries of an audit log are wanted; what is None does not matter."""
+
+    actor: str | None = None
+    action: str | None = None
+    object_kind: str | None = None
+    object_id: str | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+
+
+class AuditLog(Protocol):
+    """Keeps what was done in each store, by whom. Entries are never changed."""
+
+    async def add(self, entry: AuditEntry, *, by: Cause) -> None:
+        """Add an entry, once for its id."""
+        ...
+
+    async def search(self, tenant: TenantId, wanted: AuditFilter, window: Window) -> list[AuditEntry]:
+        """Return a window of a store's entries, latest first."""
+        ...
+
+    async def count(self, tenant: TenantId, wanted: AuditFilter) -> int:
+        """Return how many entries there are."""
+        ...
+
+
 class Attempts(Protocol):
     """Counts failed attempts to sign in. Those under way count as failed until they have ended."""
 
@@ -198,14 +236,6 @@ class Attempts(Protocol):
 
     def forgive(self, tenant: TenantId, account: str) -> None:
         """Forget an account's failures: its owner has proved to be it in another way."""
-        ...
-
-
-class LinkSender(Protocol):
-    """Sends links to those they are for."""
-
-    async def send(self, tenant: TenantId, email: str, action: LinkAction, url: str) -> None:
-        """Send one link to an email address. Raises what went wrong."""
         ...
 
 

@@ -1,14 +1,17 @@
 """What users answers."""
 
 from datetime import datetime
+from typing import Literal
 
 import msgspec
 
+from mercato.adapters.identity.tokens import COGNITO_ROLES
 from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import StoreStatus, TenantId, Tier
 from mercato.users.domain import Tenant, User
 from mercato.users.service.sessions import SignedIn
+from mercato.web.flat import FlatView
 
 
 class UserView(msgspec.Struct, frozen=True):
@@ -26,6 +29,18 @@ class UserView(msgspec.Struct, frozen=True):
     created_at: datetime
     updated_at: datetime
     version: int
+
+
+class FlatUser(FlatView, frozen=True):
+    """A user in the flat dialect, as a Cognito user pool tells of them. The username is the id."""
+
+    username: UserId
+    email: str
+    user_role: str
+    status: Literal["CONFIRMED", "FORCE_CHANGE_PASSWORD"]
+    enabled: bool
+    created: datetime
+    modified: datetime
 
 
 class TenantView(msgspec.Struct, frozen=True):
@@ -75,6 +90,19 @@ def user_view(user: User) -> UserView:
         created_at=user.created_at,
         updated_at=user.updated_at,
         version=user.version,
+    )
+
+
+def flat_user(user: User) -> FlatUser:
+    """Show a user in the flat dialect."""
+    return FlatUser(
+        username=user.id,
+        email=user.email,
+        user_role=COGNITO_ROLES[user.role],
+        status="FORCE_CHANGE_PASSWORD" if user.is_invited else "CONFIRMED",
+        enabled=user.is_active,
+        created=user.created_at,
+        modified=user.updated_at,
     )
 
 

@@ -9,15 +9,15 @@ import msgspec
 
 from mercato.adapters.identity.attempts import LinkLimit, MemoryAttempts
 from mercato.adapters.identity.keys import KeyRing
-from mercato.adapters.identity.links import LoggedLinks
 from mercato.adapters.identity.passwords import Argon2Passwords
 from mercato.adapters.identity.revocations import Revocations
 from mercato.adapters.identity.tokens import TokenIssuer, TokenTerms, TokenVerifier
-from mercato.adapters.service import ServiceParts
+from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.stores import StoreDirectory
+from mercato.contracts.users import People
 from mercato.kernel.clock import Clock
 from mercato.kernel.tenancy import Tier
 from mercato.users.routes import routes
@@ -26,15 +26,18 @@ from mercato.users.service.credentials import Credentials
 from mercato.users.service.directory import CachedDirectory
 from mercato.users.service.links import Links
 from mercato.users.service.machines import Machines
+from mercato.users.service.people import KnownPeople
 from mercato.users.service.sessions import Sessions, SessionTerms
 from mercato.users.service.stores import Stores
 from mercato.users.service.users import Users
+from mercato.users.stores.sql_audit import SqlAuditLog
 from mercato.users.stores.sql_cuts import SqlCuts
 from mercato.users.stores.sql_machines import SqlApiClients
 from mercato.users.stores.sql_quotas import SqlQuotas
 from mercato.users.stores.sql_sessions import SqlSessions
 from mercato.users.stores.sql_tenants import SqlTenants
 from mercato.users.stores.sql_users import SqlUsers
+from mercato.users.subscribers import FAMILIES, handlers
 from mercato.users.workers import purger
 from mercato.web.auth import FindStore
 
@@ -51,6 +54,7 @@ class UsersSettings(msgspec.Struct, frozen=True, kw_only=True):
     default_tier: Tier = Tier.UNLIMITED
     token_ttl_s: int = 900
     refresh_ttl_days: int = 30
+    audit_retention_days: int = 365
     link_url: str = ""
     """Where links lead to, with the places {action} and {token}; empty for the pages served here."""
 
@@ -76,6 +80,7 @@ class UsersService:
     sessions: SqlSessions
     cuts: SqlCuts
     links: Links
+    people: People
     take_up: Callable[[], Awaitable[None]]
     """Takes up what was cut before a restart; before the first request."""
 
@@ -83,7 +88,7 @@ class UsersService:
 def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettings) -> UsersService:
     """Wire users on its database. `key_folder` holds the signing keys, and is made when needed."""
     steps = Steps(db, source="/mercato/users", clock=clock)
-    claims = SqlClaims(db)
+    claims, log = SqlClaims(db), SqlAuditLog(steps)
     keys = KeyRing(key_folder)
     lifetime = timedelta(seconds=settings.token_ttl_s)
     tokens, verifier, cuts = _identity(db, keys, settings, clock)
@@ -96,14 +101,11 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
     stores = Stores(tenants, passwords, sessions, default_tier=settings.default_tier)
     attempts = MemoryAttempts()
     machines = Machines(SqlApiClients(steps, cuts), stores, tokens, attempts, lifetime=lifetime)
-    links = Links(users_store, LoggedLinks(), LinkLimit(), secret=keys.hash_secret, url=settings.link)
+    links = Links(users_store, LinkLimit(), secret=keys.hash_secret, url=settings.link)
     users = Users(
         users_store, stores, passwords, sessions, signed_in=signed_in, attempts=attempts, links=links
     )
     credentials = Credentials(users_store, stores, passwords, sessions, attempts=attempts, links=links)
-
-    async def jwks() -> bytes:
-        return (await keys.keys()).jwks
 
     parts = ServiceParts(
         name="users",
@@ -115,15 +117,14 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
             machines,
             credentials,
             claims,
+            log,
             onboarding=settings.onboarding,
             issuer=settings.issuer,
-            jwks=jwks,
+            jwks=_jwks(keys),
         ),
-        workers=(
-            links.run,
-            purger("refresh tokens", signed_in.purge, clock=clock),
-            purger("cuts", cuts.purge, clock=clock),
-        ),
+        handlers=handlers(log),
+        families=FAMILIES,
+        workers=(links.run, *_purgers(signed_in, cuts, log, settings, clock)),
     )
     return UsersService(
         parts=parts,
@@ -138,8 +139,28 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
         sessions=signed_in,
         cuts=cuts,
         links=links,
+        people=KnownPeople(users_store, links, clock=clock),
         take_up=lambda: cuts.load(at=clock()),
     )
+
+
+def _purgers(
+    signed_in: SqlSessions, cuts: SqlCuts, log: SqlAuditLog, settings: UsersSettings, clock: Clock
+) -> tuple[Worker, ...]:
+    """Wire what deletes what is no longer kept."""
+    kept = timedelta(days=settings.audit_retention_days)
+    return (
+        purger("refresh tokens", signed_in.purge, clock=clock),
+        purger("cuts", cuts.purge, clock=clock),
+        purger("audit entries", log.purge, clock=lambda: clock() - kept),
+    )
+
+
+def _jwks(keys: KeyRing) -> Callable[[], Awaitable[bytes]]:
+    async def jwks() -> bytes:
+        return (await keys.keys()).jwks
+
+    return jwks
 
 
 def _identity(

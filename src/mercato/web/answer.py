@@ -4,7 +4,7 @@ from typing import Any
 
 from mercato.web.call import Call
 from mercato.web.endpoint import Endpoint
-from mercato.web.envelope import Encoded, Page, Reply, encode, success
+from mercato.web.envelope import Encoded, Page, Reply, encode
 from mercato.web.etag import tag_of
 from mercato.web.http import Header, Response
 
@@ -23,8 +23,10 @@ def answer(endpoint: Endpoint, call: Call, result: Any) -> Response:  # noqa: AN
         variant, result = result.variant, result.data
     if result is None:
         return Response(204 if status == 200 else status, headers=headers)
+    dialect = endpoint.dialect
     if isinstance(result, Page):
-        return Response(status, success(encode(result.items), result.meta), headers=headers)
+        headers.extend(dialect.page_headers(result.meta))
+        return Response(status, dialect.success(encode(result.items), result.meta), headers=headers)
     etag = tag_of(result, variant)
     if etag is not None:
         headers.append(("etag", etag))
@@ -32,11 +34,13 @@ def answer(endpoint: Endpoint, call: Call, result: Any) -> Response:  # noqa: AN
     if effect is not None and effect.stored and not endpoint.reissues:
         # The very bytes that a repeated call will get.
         return Response(status, effect.stored, headers=headers)
-    return Response(status, success(encode(result)), headers=headers)
+    return Response(status, dialect.success(encode(result), None), headers=headers)
 
 
 def _encoded(endpoint: Endpoint, result: Encoded[Any]) -> Response:
     headers = list(result.headers)
     if result.etag is not None:
         headers.append(("etag", result.etag))
-    return Response(endpoint.status, success(result.data, result.meta), headers=headers)
+    if result.meta is not None:
+        headers.extend(endpoint.dialect.page_headers(result.meta))
+    return Response(endpoint.status, endpoint.dialect.success(result.data, result.meta), headers=headers)

@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from mercato.kernel.cause import ByCall, Claim
+from mercato.kernel.cause import ByCall, Claim, Note
 from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.ids import uuid7
-from mercato.kernel.principal import Principal
+from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import TenantId
 from mercato.kernel.versions import ANY_VERSION, Expected
-from mercato.web.envelope import encode, success
+from mercato.web.dialect import ENVELOPED, Dialect
+from mercato.web.envelope import encode
 
 ANONYMOUS = "anonymous"
 
@@ -33,6 +34,10 @@ class Call:
     effect: ByCall | None = None
     expected: Expected = ANY_VERSION
     """What If-Match says, at an endpoint that is declared `versioned`."""
+    dialect: Dialect = ENVELOPED
+    """How an answer is written that is stored for repeated calls."""
+    note: Note | None = None
+    """What is told of the call with its first change, if somebody answers for it."""
 
     @property
     def principal(self) -> Principal:
@@ -48,16 +53,34 @@ class Call:
 
     def new_id(self) -> str:
         """Return the id of the object this call makes: the same for every retry with its key."""
-        return uuid7() if self.claim is None else self.claim.object_id
+        made = uuid7() if self.claim is None else self.claim.object_id
+        if self.note is not None and not self.note.object_id:
+            self.note.object_id = made
+        return made
+
+    def about(self, kind: str, object_id: str, *, tenant: TenantId | None = None) -> None:
+        """Say what the call acts on where the path does not, and in which store if not the call's own."""
+        if self.note is not None:
+            self.note.object_kind, self.note.object_id = kind, object_id
+            self.note.tenant = tenant or self.note.tenant
+
+    def answered_by(self, user_id: str, role: Role, tenant: TenantId, action: str) -> None:
+        """Say who answers for a call without a token: the user that it turned out to be about."""
+        self.note = Note(
+            tenant, user_id, role.value, action, "user", user_id, (), self.client, self.request_id
+        )
 
     def cause(self, view: Callable[[Any], object]) -> ByCall:
         """Return the cause of this call's one lasting effect.
 
         The answer, `view` of what was saved, is stored with the effect for repeated calls.
         """
-        self.effect = ByCall(self.actor, self.claim, lambda saved: success(encode(view(saved))))
+        write = self.dialect.success
+        self.effect = ByCall(
+            self.actor, self.claim, lambda saved: write(encode(view(saved)), None), note=self.note
+        )
         return self.effect
 
     def part(self) -> ByCall:
         """Return the cause of a step on the way, which leaves the claim open."""
-        return ByCall(self.actor)
+        return ByCall(self.actor, note=self.note)

@@ -20,6 +20,10 @@ _MAX_ITEMS = 100
 """How many items of a list are looked at one by one; a longer one is refused as a whole."""
 
 
+class Misfit(ValidationFailed):
+    """What was sent does not fit its type; fields are named as the request names them."""
+
+
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A request body. Fields it does not declare are refused by name."""
 
@@ -54,7 +58,7 @@ class BodyDecoder:
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError, ValueError, ArithmeticError):
             raise self._refusal(body) from None
         if b"\\u0000" in body and (nul := list(_nul_fields(value, ""))):
-            raise ValidationFailed.of(*nul[:MAX_NAMED])
+            raise Misfit.of(*nul[:MAX_NAMED])
         return value
 
     def _refusal(self, body: bytes) -> Exception:
@@ -67,7 +71,7 @@ class BodyDecoder:
             return BadRequest("The body is not valid JSON.")
         if not isinstance(raw, dict):
             return BadRequest("The body must be a JSON object.")
-        return ValidationFailed.of(*errors) if errors else BadRequest("The body cannot be read.")
+        return Misfit.of(*errors) if errors else BadRequest("The body cannot be read.")
 
 
 def decode_query(query: str, kind: type[Any]) -> Any:  # noqa: ANN401  the endpoint's own query type
@@ -85,18 +89,18 @@ def decode_query(query: str, kind: type[Any]) -> Any:  # noqa: ANN401  the endpo
     values: dict[str, str] = {}
     for name, value in pairs:
         if name in values:
-            raise ValidationFailed.field(name[:64], "is given more than once")
+            raise Misfit.field(name[:64], "is given more than once")
         if "\0" in value:
-            raise ValidationFailed.field(name[:64], "must not contain NUL")
+            raise Misfit.field(name[:64], "must not contain NUL")
         if value.lower() == "null" and (type_ := _type_of(name, kind)) is not None:
             # Said in letters it would be taken for a null, and so for nothing.
-            raise ValidationFailed.field(name, accepted(type_))
+            raise Misfit.field(name, accepted(type_))
         values[name] = value
     try:
         return msgspec.convert(values, kind, strict=False)
     except msgspec.ValidationError:
         errors = islice(_field_errors(values, kind, "", strict=False), MAX_NAMED)
-        raise ValidationFailed.of(*errors) from None
+        raise Misfit.of(*errors) from None
 
 
 def _type_of(name: str, kind: type[Any]) -> Any:  # noqa: ANN401  any type expression
@@ -166,7 +170,8 @@ def _nul_fields(value: object, path: str) -> "list[FieldError]":
     if isinstance(value, str):
         return [FieldError(path or "body", "must not contain NUL")] if "\0" in value else []
     if isinstance(value, msgspec.Struct):
-        pairs = [(_join(path, name), getattr(value, name)) for name in value.__struct_fields__]
+        names = zip(value.__struct_encode_fields__, value.__struct_fields__, strict=True)
+        pairs = [(_join(path, written), getattr(value, name)) for written, name in names]
     elif isinstance(value, (list, tuple)):
         pairs = [(f"{path}[{index}]", each) for index, each in enumerate(value)]
     elif isinstance(value, dict):

@@ -10,7 +10,7 @@ by name, `body` (a Body, or an Upload) and `query` (a Query). Its return type sa
 import inspect
 import re
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Required, TypedDict, Unpack, get_type_hints
 
 import msgspec
@@ -19,6 +19,7 @@ from mercato.kernel.errors import MercatoError
 from mercato.kernel.principal import ANYONE, OPERATORS, STAFF, Role
 from mercato.web.call import Call
 from mercato.web.decode import Body, BodyDecoder, Query
+from mercato.web.dialect import ENVELOPED, Dialect
 from mercato.web.envelope import Upload
 from mercato.web.idempotency import Claims
 
@@ -26,6 +27,8 @@ SIGNED_IN = ANYONE
 ADMINS = STAFF
 OPERATOR = OPERATORS
 PUBLIC: None = None
+NOBODY: frozenset[Role] = frozenset()
+"""Audits no call: what sessions do by themselves, whoever's token comes with it."""
 
 Handler = Callable[..., Awaitable[Any]]
 
@@ -57,6 +60,7 @@ class Options(TypedDict, total=False):
     max_body: int | None
     deadline_s: float | None
     example: Mapping[str, object] | None
+    audited: frozenset[Role]
     storeless: bool
     in_contract: bool
 
@@ -102,15 +106,25 @@ class Endpoint:
     example: Mapping[str, object] | None = None
     """A body that is accepted, for the OpenAPI document; tests send it."""
     decoder: BodyDecoder
+    route: str = field(init=False)
+    """The endpoint's name: method and path template."""
+    audited: frozenset[Role] = STAFF
+    """Whose changes by it are told in the store's audit log."""
     storeless: bool = False
     """The call is about all stores at once, so none may stand in its way."""
     in_contract: bool = True
-    """Whether the OpenAPI document names it and answers are enveloped."""
+    """Whether it acts in a store, within its limits; what only operates the platform does not."""
+    dialect: Dialect = ENVELOPED
+    """How its answers are written."""
+
+    def __post_init__(self) -> None:
+        # Every request's log line and metrics name it.
+        object.__setattr__(self, "route", f"{self.method} {self.path}")
 
     @property
-    def route(self) -> str:
-        """The endpoint's name: method and path template."""
-        return f"{self.method} {self.path}"
+    def is_described(self) -> bool:
+        """Whether the OpenAPI document names it, which knows one dialect alone."""
+        return self.in_contract and self.dialect is ENVELOPED
 
     @property
     def path_parameters(self) -> list[str]:
@@ -158,12 +172,21 @@ class Endpoint:
 class Routes:
     """The endpoints of one service."""
 
-    def __init__(self, tag: str, *, prefix: str = "", claims: Claims | None = None) -> None:
+    def __init__(
+        self, tag: str, *, prefix: str = "", claims: Claims | None = None, dialect: Dialect = ENVELOPED
+    ) -> None:
         """`claims` holds the idempotency keys of the endpoints declared `idempotent`."""
         self.endpoints: list[Endpoint] = []
         self._tag = tag
         self._prefix = prefix
         self._claims = claims
+        self._dialect = dialect
+
+    def speaking(self, dialect: Dialect, *, prefix: str) -> "Routes":
+        """Return routes that declare further endpoints of these, below another prefix, in that dialect."""
+        other = Routes(self._tag, prefix=prefix, claims=self._claims, dialect=dialect)
+        other.endpoints = self.endpoints
+        return other
 
     def add(self, method: str, path: str, **options: Unpack[Options]) -> Callable[[Handler], Handler]:
         """Declare an endpoint. Raises TypeError where the function does not fit the path.
@@ -195,6 +218,7 @@ class Routes:
                 query_type=hints.get("query", NoQuery),
                 returns=hints["return"],
                 decoder=BodyDecoder(body_type),
+                dialect=self._dialect,
                 **options,
             )
             self.endpoints.append(endpoint)

@@ -104,9 +104,13 @@ class ErrorEnvelope(msgspec.Struct, frozen=True):
 _encode = msgspec.json.Encoder().encode
 
 
-def error_response(error: MercatoError, request_id: str) -> Response:
-    """Render a refusal."""
-    body = ErrorBody(error.code, error.message, request_id, error.details)
+def enveloped_error(error: MercatoError, request_id: str) -> bytes:
+    """Return the envelope of a refusal."""
+    return _encode(ErrorEnvelope(ErrorBody(error.code, error.message, request_id, error.details)))
+
+
+def error_response(error: MercatoError, body: bytes) -> Response:
+    """Return the response that carries a refusal's body."""
     headers: list[Header] = []
     if error.retry_after is not None:
         headers.append(("retry-after", str(error.retry_after)))
@@ -116,4 +120,4 @@ def error_response(error: MercatoError, request_id: str) -> Response:
         headers.append(("allow", error.allowed))
     if isinstance(error, Misframed):
         headers.append(("connection", "close"))
-    return Response(STATUS[error.kind], _encode(ErrorEnvelope(body)), headers=headers)
+    return Response(STATUS[error.kind], body, headers=headers)

@@ -1,7 +1,7 @@
 """Health: whether the process lives, whether it may be sent requests, and what it needs."""
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Literal
 
 import msgspec
@@ -41,30 +41,38 @@ class Health:
         self._version = version
         self._checks = dict(checks)
 
-    async def report(self) -> HealthReport:
-        """Run every check and say what came of it."""
+    async def report(self, service: str | None = None) -> HealthReport:
+        """Run every check and say what came of it, for the process or in the name of one of its services."""
         checks: dict[str, Literal["ok", "failing"]] = {
             name: "ok" if await check() else "failing" for name, check in self._checks.items()
         }
         status: Literal["ok", "degraded"] = "ok" if "failing" not in checks.values() else "degraded"
-        return HealthReport(status, self._service, self._version, self.phase, checks)
+        return HealthReport(status, service or self._service, self._version, self.phase, checks)
 
 
-def routes(health: Health) -> Routes:
-    """Declare the health endpoints."""
-    api = Routes("health", prefix="/health")
+SERVICE_PATHS = ("/products/health", "/orders/health", "/users/health")
+"""Where clients of the AWS SaaS reference architecture ask one service."""
 
-    @api.get("", allow=PUBLIC, in_contract=False)
+
+def routes(health: Health, services: Collection[str]) -> Routes:
+    """Declare the health endpoints of a process of those services."""
+    api = Routes("health")
+    for path in SERVICE_PATHS:
+        service = path.split("/")[1]
+        if service in services:
+            _of_service(api, path, service, health)
+
+    @api.get("/health", allow=PUBLIC, in_contract=False)
     async def report(call: Call) -> Response:  # noqa: ARG001  the health is nobody's own
         """Say how the service and what it needs are."""
         return Response(200, msgspec.json.encode(await health.report()))
 
-    @api.get("/live", allow=PUBLIC, in_contract=False)
+    @api.get("/health/live", allow=PUBLIC, in_contract=False)
     async def live(call: Call) -> Response:  # noqa: ARG001  the health is nobody's own
         """Say that the process lives: whoever can answer does."""
         return Response(200, b'{"status":"ok"}')
 
-    @api.get("/ready", allow=PUBLIC, in_contract=False)
+    @api.get("/health/ready", allow=PUBLIC, in_contract=False)
     async def ready(call: Call) -> Response:  # noqa: ARG001  the health is nobody's own
         """Say whether requests may be sent: not while starting, draining or lacking something."""
         found = await health.report()
@@ -72,3 +80,10 @@ def routes(health: Health) -> Routes:
         return Response(200 if usable else 503, msgspec.json.encode(found))
 
     return api
+
+
+def _of_service(api: Routes, path: str, service: str, health: Health) -> None:
+    @api.get(path, allow=PUBLIC, in_contract=False)
+    async def report(call: Call) -> Response:  # noqa: ARG001  the health is nobody's own
+        """Say how the service and what it needs are."""
+        return Response(200, msgspec.json.encode(await health.report(service)))

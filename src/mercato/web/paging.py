@@ -33,6 +33,8 @@ Row = TypeVar("Row")
 DEFAULT_PAGE_SIZE = 20
 _Size = Annotated[int, msgspec.Meta(ge=1, le=100)]
 _MAX_OFFSET = 10_000_000
+MAX_CURSOR = 1024
+"""Characters of a cursor."""
 
 
 class ListQuery(Query, frozen=True, kw_only=True):
@@ -42,8 +44,19 @@ class ListQuery(Query, frozen=True, kw_only=True):
     page_size: _Size | None = None
     limit: _Size | None = None
     offset: Annotated[int, msgspec.Meta(ge=0, le=_MAX_OFFSET)] | None = None
-    after: Annotated[str, msgspec.Meta(max_length=1024)] | None = None
+    after: Annotated[str, msgspec.Meta(max_length=MAX_CURSOR)] | None = None
     count: bool = True
+
+
+_Time = Annotated[
+    str,
+    msgspec.Meta(
+        max_length=40,
+        description="a time such as 2026-01-31T12:00:00Z",
+        extra_json_schema={"format": "date-time"},
+    ),
+]
+_read_time = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)]).decode
 
 
 def window(query: ListQuery) -> Window:

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Sequence
 
 from mercato.kernel.errors import NotFound
+from mercato.web.dialect import ENVELOPED, Dialect
 from mercato.web.endpoint import Endpoint
 from mercato.web.errors import MethodNotAllowed
 
@@ -28,6 +29,7 @@ class Router:
         self.endpoints = list(endpoints)
         self._exact: dict[str, _Methods] = {}
         self._root = _Node()
+        self._dialects = {_first(each.path): each.dialect for each in self.endpoints if each.in_contract}
         for endpoint in self.endpoints:
             methods = self._place(endpoint.path)
             if endpoint.method in methods:
@@ -62,6 +64,10 @@ class Router:
             raise MethodNotAllowed(allowed(methods))
         return endpoint, params
 
+    def dialect_at(self, path: str) -> Dialect:
+        """Return the dialect spoken below the path's first word; the contract's where nothing is."""
+        return self._dialects.get(_first(path), ENVELOPED)
+
     def allowed(self, path: str) -> str:
         """Return the methods of a path for an Allow header. Raises NotFound."""
         methods = self._exact.get(path) or self._walk(path, [])
@@ -80,6 +86,10 @@ class Router:
                 params.append(segment)
             node = following
         return node.methods
+
+
+def _first(path: str) -> str:
+    return path[1:].partition("/")[0]
 
 
 def allowed(methods: _Methods) -> str:

@@ -23,6 +23,7 @@ from mercato.kernel.tenancy import DEFAULT_TENANT
 from mercato.web import etag, idempotency
 from mercato.web.access_log import AccessLine, AccessLog
 from mercato.web.answer import answer
+from mercato.web.audit import note_of
 from mercato.web.auth import Authenticator, Stores, caller_of, check_role
 from mercato.web.call import ANONYMOUS, Call
 from mercato.web.cors import Cors
@@ -31,6 +32,7 @@ from mercato.web.download import spooled
 from mercato.web.endpoint import Endpoint, NoQuery
 from mercato.web.envelope import Download, Upload
 from mercato.web.errors import HeadersTooLarge, InternalError, Misframed, UnsupportedMediaType, error_response
+from mercato.web.health import SERVICE_PATHS
 from mercato.web.http import Chunks, Header, Request, Response
 from mercato.web.limits import Limits, OverLimit
 from mercato.web.metrics import RequestMetrics
@@ -62,7 +64,7 @@ _FOR_ALL: Header = (_CACHE_CONTROL, "no-cache")
 _HSTS: Header = ("strict-transport-security", "max-age=31536000; includeSubDomains")
 _REPLAYED: Header = ("idempotent-replayed", "true")
 _UNROUTED = "unrouted"
-_UNLIMITED = ("/health", "/metrics")
+_UNLIMITED = ("/health", "/metrics", *SERVICE_PATHS)
 """Who watches the process comes from one address, and must always be answered."""
 _JSON = ("application/json",)
 
@@ -73,13 +75,18 @@ class _Seen:
 
     request_id: str
     at: datetime
-    route: str = _UNROUTED
+    endpoint: Endpoint | None = None
     caller: Principal | None = None
     tenant: str | None = None
     away: bool = False
     """The call acts in another store than the caller's own."""
     code: str = ""
     limits: list[Header] = field(default_factory=list)
+
+    @property
+    def route(self) -> str:
+        """The endpoint's name."""
+        return _UNROUTED if self.endpoint is None else self.endpoint.route
 
 
 @dataclass(slots=True)
@@ -140,23 +147,29 @@ class Shell:
             seen.code = error.code
             if isinstance(error, OverLimit):
                 seen.limits = error.headers
-            response = error_response(error, request_id)
+            response = self._refuse(request, error, seen)
         except asyncio.CancelledError:
             if not self.under_way.was_cut(task):
                 raise
             late = Unavailable("The request took too long.")
             seen.code = late.code
-            response = error_response(late, request_id)
+            response = self._refuse(request, late, seen)
         except Exception:
             log.exception("request failed", extra={"request_id": request_id, "route": seen.route})
             seen.code = InternalError.code
-            response = error_response(InternalError("Something went wrong on our side."), request_id)
+            response = self._refuse(request, InternalError("Something went wrong on our side."), seen)
         finally:
             self.under_way.end(task)
             act_for(before)
         self._dress(request, response, seen)
         self._tell(request, response, seen, time.perf_counter() - started)
         return response
+
+    def _refuse(self, request: Request, error: MercatoError, seen: _Seen) -> Response:
+        """Write a refusal in the dialect of what was called, as far as it is known."""
+        endpoint = seen.endpoint
+        dialect = self._router.dialect_at(request.path) if endpoint is None else endpoint.dialect
+        return error_response(error, dialect.refusal(error, seen.request_id))
 
     def _dress(self, request: Request, response: Response, seen: _Seen) -> None:
         """Give an answer what every answer has."""
@@ -200,7 +213,7 @@ class Shell:
         if request.method == "OPTIONS":
             return self._options(request)
         endpoint, params = self._router.find(request.method, request.path)
-        seen.route = endpoint.route
+        seen.endpoint = endpoint
         if endpoint.deadline_s is not None:
             self.under_way.allow(task, endpoint.deadline_s)
         seen.caller = await caller_of(request, self._authenticator)
@@ -222,6 +235,7 @@ class Shell:
         else:
             raw = await request.read_body(limit)
             work.body = self._body(endpoint, request, raw)
+        call.note = note_of(endpoint, call, params, raw)
         key = request.headers.get("idempotency-key")
         if key is None or endpoint.claims is None:
             return await _carry_out(work)
@@ -277,8 +291,10 @@ class Shell:
             await self._free(claims, wanted)
             raise
         call.claim = granted.claim
+        call.dialect = endpoint.dialect
         if granted.answer is not None:
-            call.replayed = True
+            # It was told of when it was done.
+            call.replayed, call.note = True, None
             if endpoint.reissues:
                 response = await _carry_out(work)
             else:
@@ -303,8 +319,8 @@ class Shell:
 
     def _tell(self, request: Request, response: Response, seen: _Seen, seconds: float) -> None:
         """Write the log line and the metrics."""
-        status = response.status
-        self._metrics.observe(seen.route, status, seen.code, seconds)
+        status, route = response.status, seen.route
+        self._metrics.observe(route, status, seen.code, seconds)
         self._access_log.add(
             AccessLine(
                 ts=seen.at,
@@ -313,7 +329,7 @@ class Shell:
                 request_id=seen.request_id,
                 method=request.method[:16],
                 path=request.path[:MAX_LOGGED_PATH],
-                route=seen.route,
+                route=route,
                 status=status,
                 ms=round(seconds * 1000, 3),
                 client=request.client,

@@ -27,9 +27,9 @@ class Orders:
         offset: int | None = None,
         after: str | None = None,
         count: bool | None = None,
-        status: OrderStatus | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
+        status: OrderStatus | None = None,
         user_id: str | None = None,
     ) -> Page[OrderView]:
         """List orders, newest first: a customer's own, or all of the store for its staff.
@@ -46,9 +46,9 @@ class Orders:
                 "offset": offset,
                 "after": after,
                 "count": count,
-                "status": status,
                 "from": from_,
                 "to": to,
+                "status": status,
                 "user_id": user_id,
             },
         )
@@ -58,16 +58,16 @@ class Orders:
     def iterate(
         self,
         *,
-        status: OrderStatus | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
+        status: OrderStatus | None = None,
         user_id: str | None = None,
         limit: int = 100,
     ) -> AsyncIterator[OrderView]:
         """Go through the whole list, which is fetched page by page."""
         return each_of(
             lambda after: self.list(
-                status=status, from_=from_, to=to, user_id=user_id, limit=limit, after=after, count=False
+                from_=from_, to=to, status=status, user_id=user_id, limit=limit, after=after, count=False
             )
         )
 
@@ -114,9 +114,9 @@ class Orders:
         offset: int | None = None,
         after: str | None = None,
         count: bool | None = None,
-        status: OrderStatus | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
+        status: OrderStatus | None = None,
     ) -> Page[OrderView]:
         """List the caller's own orders, newest first.
 
@@ -132,9 +132,9 @@ class Orders:
                 "offset": offset,
                 "after": after,
                 "count": count,
-                "status": status,
                 "from": from_,
                 "to": to,
+                "status": status,
             },
         )
         listed = decode(await self._transport.send(request), Listed[OrderView])
@@ -143,14 +143,14 @@ class Orders:
     def iterate_mine(
         self,
         *,
-        status: OrderStatus | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
+        status: OrderStatus | None = None,
         limit: int = 100,
     ) -> AsyncIterator[OrderView]:
         """Go through the whole list, which is fetched page by page."""
         return each_of(
-            lambda after: self.mine(status=status, from_=from_, to=to, limit=limit, after=after, count=False)
+            lambda after: self.mine(from_=from_, to=to, status=status, limit=limit, after=after, count=False)
         )
 
     async def get(self, order_id: str) -> OrderView:

@@ -10,6 +10,7 @@ from msgspec import UNSET, UnsetType
 from mercato_client.answers import Answer, Listed, Page, each_of
 from mercato_client.models.shared import OrderStatus, OrderView, Register, Role, UserView
 from mercato_client.models.users import (
+    AcceptInvitation,
     ChangePassword,
     ChangeUser,
     CreateUser,
@@ -33,9 +34,9 @@ class Users:
         self,
         *,
         email: str,
-        password: str,
         first_name: str,
         last_name: str,
+        password: str,
         idempotency_key: str | None = None,
     ) -> SignedInView:
         """Register as a customer of the store.
@@ -46,7 +47,7 @@ class Users:
             "POST",
             "/api/v1/users/register",
             content=encode(
-                Register(email=email, password=password, first_name=first_name, last_name=last_name)
+                Register(email=email, first_name=first_name, last_name=last_name, password=password)
             ),
             key=idempotency_key or new_key(),
         )
@@ -74,14 +75,17 @@ class Users:
         self,
         *,
         email: str,
-        password: str,
         first_name: str,
         last_name: str,
+        password: str | UnsetType | None = UNSET,
         role: Literal["admin", "customer", "operator"] | UnsetType = UNSET,
         is_active: bool | UnsetType = UNSET,
         idempotency_key: str | None = None,
     ) -> UserView:
         """Give somebody an account. An admin makes customers and admins, an operator operators too.
+
+        Without a `password` it is an invitation: a link is sent by which they set it, and until then they
+        cannot sign in. The link holds for 7 days.
 
         For the roles admin, operator, service.
         """
@@ -91,9 +95,9 @@ class Users:
             content=encode(
                 CreateUser(
                     email=email,
-                    password=password,
                     first_name=first_name,
                     last_name=last_name,
+                    password=password,
                     role=role,
                     is_active=is_active,
                 )
@@ -247,6 +251,18 @@ class Users:
         )
         await self._transport.send(request)
 
+    async def accept_invitation(self, *, token: str, new_password: str) -> None:
+        """Accept an invitation by its link: set the first password. The email is verified by that.
+
+        Needs no token.
+        """
+        request = Request(
+            "POST",
+            "/api/v1/users/invitation/accept",
+            content=encode(AcceptInvitation(token=token, new_password=new_password)),
+        )
+        await self._transport.send(request)
+
     async def send_verification(self) -> None:
         """Send the link again that verifies one's email, unless it is verified.
 
@@ -273,9 +289,9 @@ class Users:
         offset: int | None = None,
         after: str | None = None,
         count: bool | None = None,
-        status: OrderStatus | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
+        status: OrderStatus | None = None,
     ) -> Page[OrderView]:
         """List a user's orders, newest first: one's own, or any user's for the store's staff.
 
@@ -291,9 +307,9 @@ class Users:
                 "offset": offset,
                 "after": after,
                 "count": count,
-                "status": status,
                 "from": from_,
                 "to": to,
+                "status": status,
             },
         )
         listed = decode(await self._transport.send(request), Listed[OrderView])
@@ -303,14 +319,14 @@ class Users:
         self,
         user_id: str,
         *,
-        status: OrderStatus | None = None,
         from_: datetime | None = None,
         to: datetime | None = None,
+        status: OrderStatus | None = None,
         limit: int = 100,
     ) -> AsyncIterator[OrderView]:
         """Go through the whole list, which is fetched page by page."""
         return each_of(
             lambda after: self.orders(
-                user_id, status=status, from_=from_, to=to, limit=limit, after=after, count=False
+                user_id, from_=from_, to=to, status=status, limit=limit, after=after, count=False
             )
         )

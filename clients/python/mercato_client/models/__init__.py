@@ -2,8 +2,11 @@
 """What is sent and what comes back, by name."""
 
 from mercato_client.models.api_clients import ApiClientView, CreateApiClient, NewApiClientView
+from mercato_client.models.audit_log import AuditEntryView
 from mercato_client.models.auth import AskToken, MachineTokenView
 from mercato_client.models.dead_letters import DeadLetterView
+from mercato_client.models.mailbox import MailSummary, MailView
+from mercato_client.models.notifications import NotificationView, PreviewView, Status
 from mercato_client.models.orders import CancelOrder, ChangeStatus, EditOrder, Item, PlaceOrder, TimelineEntry
 from mercato_client.models.payments import (
     CreatePayment,
@@ -34,10 +37,12 @@ from mercato_client.models.shared import (
     PageMeta,
     Register,
     Role,
+    Template,
     UserView,
 )
 from mercato_client.models.tenants import ChangeStore, Onboard, OnboardedView, StoreStatus, TenantView, Tier
 from mercato_client.models.users import (
+    AcceptInvitation,
     ChangePassword,
     ChangeUser,
     CreateUser,
@@ -50,9 +55,11 @@ from mercato_client.models.users import (
 )
 
 __all__ = [
+    "AcceptInvitation",
     "AdjustInventory",
     "ApiClientView",
     "AskToken",
+    "AuditEntryView",
     "CancelOrder",
     "ChangePassword",
     "ChangeStatus",
@@ -73,8 +80,11 @@ __all__ = [
     "LineView",
     "Login",
     "MachineTokenView",
+    "MailSummary",
+    "MailView",
     "MovementView",
     "NewApiClientView",
+    "NotificationView",
     "Onboard",
     "OnboardedView",
     "OrderPaymentStatus",
@@ -85,6 +95,7 @@ __all__ = [
     "PaymentStatus",
     "PaymentView",
     "PlaceOrder",
+    "PreviewView",
     "ProductView",
     "Refresh",
     "RefundPayment",
@@ -96,7 +107,9 @@ __all__ = [
     "Role",
     "SetInventory",
     "SignedInView",
+    "Status",
     "StoreStatus",
+    "Template",
     "TenantView",
     "Tier",
     "TimelineEntry",

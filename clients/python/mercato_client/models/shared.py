@@ -23,13 +23,29 @@ class LineView(msgspec.Struct, frozen=True, kw_only=True):
     line_total: Decimal
 
 
+Template: TypeAlias = Literal[
+    "invitation",
+    "order_cancelled",
+    "order_created",
+    "order_delivered",
+    "order_paid",
+    "order_shipped",
+    "payment_failed",
+    "refunded",
+    "reset_password",
+    "verify_email",
+    "welcome",
+]
+"""What an email is about."""
+
+
 class Register(msgspec.Struct, frozen=True, kw_only=True):
     """Who wants an account."""
 
     email: str
-    password: str
     first_name: str
     last_name: str
+    password: str
 
 
 Role: TypeAlias = Literal["admin", "customer", "operator", "service"]

@@ -9,6 +9,13 @@ from msgspec import UNSET, UnsetType
 from mercato_client.models.shared import UserView
 
 
+class AcceptInvitation(msgspec.Struct, frozen=True, kw_only=True):
+    """An invitation's token, and the first password."""
+
+    token: str
+    new_password: str
+
+
 class ChangePassword(msgspec.Struct, frozen=True, kw_only=True):
     """The password as it is, and as it is to be."""
 
@@ -30,9 +37,9 @@ class CreateUser(msgspec.Struct, frozen=True, kw_only=True):
     """Who is given an account, and in which role."""
 
     email: str
-    password: str
     first_name: str
     last_name: str
+    password: str | UnsetType | None = UNSET
     role: Literal["admin", "customer", "operator"] | UnsetType = UNSET
     is_active: bool | UnsetType = UNSET
 

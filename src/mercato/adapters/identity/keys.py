@@ -100,6 +100,11 @@ class Keys:
         self.jwks: bytes = msgspec.json.encode({"keys": public})
         """The public keys as a JWK Set (RFC 7517, section 5), newest first."""
 
+    @property
+    def signs_by(self) -> str:
+        """The id of the key that signs."""
+        return self._header["kid"]
+
     def sign(self, payload: bytes) -> str:
         """Return `payload` as a compact JWS (RFC 7515) with a `kid` that is the key's thumbprint."""
         from joserfc.jws import serialize_compact  # noqa: PLC0415  slow to import
@@ -266,6 +271,17 @@ def key_files(folder: Path) -> list[KeyFile]:
     return sorted(found, key=lambda each: each.number, reverse=True)
 
 
+def files_of(folder: Path) -> list[Path]:
+    """Return every file that an installation's keys are made of, by name: the secret for hashes too."""
+    secret = folder / _HASH_SECRET
+    return sorted([each.path for each in key_files(folder)] + ([secret] if secret.exists() else []))
+
+
+def is_key_name(name: str) -> bool:
+    """Say whether a file of an installation's keys may have that name."""
+    return name == _HASH_SECRET or _key_name(name) is not None
+
+
 def signer(files: Iterable[KeyFile], at: datetime) -> KeyFile:
     """Return which of the files, newest first, signs: the newest that has settled and is not retired.
 
@@ -292,6 +308,12 @@ def _ready(folder: Path, at: datetime) -> tuple[KeyFile, ...]:
         _publish(_path(folder, _next_number(found)), _new_key)
     first = signer(files, at)
     return (first, *(each for each in files if each != first))
+
+
+def load_keys(files: Sequence[KeyFile], at: datetime) -> Keys:
+    """Return the keys of files, newest first, as they are at a moment. Raises UnusableKeyFile."""
+    first = signer(files, at)
+    return _load((first, *(each for each in files if each != first)))
 
 
 def _load(files: Sequence[KeyFile]) -> Keys:

@@ -20,14 +20,15 @@ from mercato.kernel.tenancy import TenantId
 MAX_TOKEN = 8192
 MAX_REMEMBERED = 10_000
 
-_COGNITO_ROLES: dict[Role, str] = {
+COGNITO_ROLES: dict[Role, str] = {
     Role.CUSTOMER: "TenantUser",
     Role.ADMIN: "TenantAdmin",
     Role.OPERATOR: "SystemAdmin",
     Role.SERVICE: "TenantUser",
 }
-if set(_COGNITO_ROLES) != set(Role):
-    raise TypeError(f"no Cognito role for {set(Role) - set(_COGNITO_ROLES)}")
+"""What the claim `custom:userRole` calls each role."""
+if set(COGNITO_ROLES) != set(Role):
+    raise TypeError(f"no Cognito role for {set(Role) - set(COGNITO_ROLES)}")
 
 _compact = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}").fullmatch
 """A compact JWS (RFC 7515) with the 64 bytes of an ES256 signature."""
@@ -102,7 +103,7 @@ class TokenIssuer:
             tenant_id=principal.tenant,
             token_use="id",  # noqa: S106  a kind of token
             cognito_tenant=principal.tenant,
-            cognito_role=_COGNITO_ROLES[principal.role],
+            cognito_role=COGNITO_ROLES[principal.role],
             cognito_username=principal.user_id,
             scope=" ".join(sorted(principal.scopes)),
         )

@@ -7,7 +7,8 @@ import msgspec
 
 from mercato.adapters.sql.database import Row, Tx
 from mercato.adapters.sql.steps import Steps
-from mercato.kernel.cause import ByEvent
+from mercato.contracts.events import Events
+from mercato.kernel.cause import ByEvent, Cause
 from mercato.kernel.clock import from_micros, to_micros
 from mercato.messaging.inbox import Parked, ParkedState
 
@@ -129,29 +130,29 @@ class SqlInbox:
         )
         return None if row is None else _load(row)
 
-    async def replay(self, event_id: str, now: datetime) -> bool:
+    async def replay(self, event_id: str, now: datetime, *, by: Cause) -> bool:
         """Let a dead letter be tried anew, its attempts counted from zero."""
 
-        async def step(tx: Tx) -> bool:
+        async def work(tx: Tx) -> tuple[bool, Events]:
             changed = await tx.execute(
                 "UPDATE inbox_parked SET state = 'replay', attempts = 0, next_try_at = ?"
                 " WHERE event_id = ? AND state = 'dead' AND key <> ''",
                 (to_micros(now), event_id),
             )
-            return changed == 1
+            return changed == 1, ()
 
-        return await self._db.transact(step)
+        return await self._steps.run(by, work)
 
-    async def drop(self, event_id: str) -> bool:
+    async def drop(self, event_id: str, *, by: Cause) -> bool:
         """Delete a dead letter."""
 
-        async def step(tx: Tx) -> bool:
+        async def work(tx: Tx) -> tuple[bool, Events]:
             gone = await tx.execute(
                 "DELETE FROM inbox_parked WHERE event_id = ? AND state = 'dead'", (event_id,)
             )
-            return gone == 1
+            return gone == 1, ()
 
-        return await self._db.transact(step)
+        return await self._steps.run(by, work)
 
 
 async def _handled(tx: Tx, parked: Parked) -> bool:

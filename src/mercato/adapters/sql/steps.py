@@ -9,8 +9,10 @@ from typing import TypeVar
 import msgspec
 
 from mercato.adapters.sql.database import Database, Tx
+from mercato.adapters.sql.watched import WatchedTx
+from mercato.contracts.audit import recorded
 from mercato.contracts.events import Event, Events, Payload, ordering_key
-from mercato.kernel.cause import ByCall, ByEvent, BySystem, Cause, Claim
+from mercato.kernel.cause import ByCall, ByEvent, BySystem, Cause, Claim, Note
 from mercato.kernel.clock import Clock, to_micros
 from mercato.kernel.errors import Conflict
 from mercato.kernel.ids import uuid7
@@ -53,7 +55,7 @@ class Steps:
                 await _take_turn(tx, by)
             if isinstance(by, ByCall) and by.claim is not None:
                 await _check_claim(tx, by.claim)
-            result, events = await work(tx)
+            result, events = await _audited(tx, work, by)
             for payload in events:
                 await self._append(tx, payload)
             if events:
@@ -73,6 +75,14 @@ class Steps:
             case BySystem():
                 pass
         return result
+
+    async def tell(self, note: Note) -> None:
+        """Tell of an act whose changes are no steps on this database, such as a purge of a store."""
+
+        async def told(_: Tx) -> tuple[None, Events]:
+            return None, (recorded(note),)
+
+        await self.run(BySystem(note.actor), told)
 
     async def settle(self, by: ByEvent) -> None:
         """Take note of an event that has no effect here."""
@@ -122,6 +132,19 @@ class Steps:
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
             (event.id, key, row[0], event.type, event.tenantid, msgspec.json.encode(event), to_micros(now)),
         )
+
+
+async def _audited(tx: Tx, work: Work[T], by: Cause) -> tuple[T, Events]:
+    """Do `work`; if somebody answers for it, and it changes anything, tell of it with its events."""
+    note = None if isinstance(by, ByEvent) else by.note
+    if note is None or note.written:
+        return await work(tx)
+    watched = WatchedTx(tx)
+    result, events = await work(watched)
+    if not watched.changed:
+        return result, events
+    tx.after_commit(note.mark_written)
+    return result, (*events, recorded(note))
 
 
 async def _take_turn(tx: Tx, by: ByEvent) -> None:

@@ -175,10 +175,11 @@ class SqlCatalogue:
 
 async def _update(tx: Tx, order: Order, *, expected: int) -> None:
     updated = await tx.execute(
-        "UPDATE orders SET status = ?, payment_status = ?, stock = ?, hold_until = ?, shipping_address = ?,"
-        " notes = ?, cancel_reason = ?, timeline = ?, updated_at = ?, version = ?, deleted_at = ?"
-        " WHERE tenant_id = ? AND id = ? AND version = ?",
+        "UPDATE orders SET name = ?, status = ?, payment_status = ?, stock = ?, hold_until = ?,"
+        " shipping_address = ?, notes = ?, cancel_reason = ?, timeline = ?, updated_at = ?, version = ?,"
+        " deleted_at = ? WHERE tenant_id = ? AND id = ? AND version = ?",
         (
+            order.name,
             order.status.value,
             order.payment_status.value,
             order.stock.value,

@@ -192,6 +192,12 @@ class Sandbox:
         await self._db.close()
 
 
+def make_book(path: Path) -> None:
+    """Make the tables of the book at `path`, without anything in them. Idempotent."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_SCHEMA)
+
+
 def _secret(connection: sqlite3.Connection) -> str:
     """Return what webhooks are signed with, made with the book: its owner alone can read it."""
     connection.execute(

@@ -3,8 +3,9 @@
 from mercato.adapters.cache.lists import ListCache
 from mercato.adapters.cache.port import Cache
 from mercato.products.ports import CatalogueStore, ProductLists
+from mercato.products.routes.flat import DIALECT, flat
 from mercato.products.routes.inventory import inventory
-from mercato.products.routes.lists import lists
+from mercato.products.routes.lists import ProductPages, lists
 from mercato.products.routes.products import products
 from mercato.products.routes.transfer import transfer
 from mercato.products.service.catalogue import Catalogue, Currencies
@@ -27,8 +28,10 @@ def routes(  # noqa: PLR0913  each is one collaborator
 ) -> Routes:
     """Declare the endpoints. `max_import` is the bytes that an import's file may have."""
     declared = Routes("products", prefix="/api/v1/products", claims=claims)
-    lists(declared, listed, currencies, list_cache)
+    pages = ProductPages(listed, list_cache)
+    lists(declared, pages, currencies)
     products(declared, catalogue, store, cache)
     inventory(declared, catalogue, store)
     transfer(declared, imports, listed, max_import=max_import)
+    flat(declared.speaking(DIALECT, prefix="/products"), catalogue, store, pages)
     return declared

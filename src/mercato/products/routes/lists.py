@@ -1,8 +1,9 @@
 """Lists and searches of products over HTTP."""
 
 import hashlib
+from collections.abc import Callable
 from decimal import Decimal
-from typing import Annotated, Literal
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
@@ -12,6 +13,7 @@ from mercato.kernel.ids import ProductId, is_id
 from mercato.kernel.money import to_minor
 from mercato.kernel.paging import Window
 from mercato.kernel.tenancy import TenantId
+from mercato.products.domain import Product
 from mercato.products.ports import After, Listed, Order, Part, ProductFilter, ProductLists, SortBy
 from mercato.products.service.catalogue import Currencies
 from mercato.products.views import ProductView, product_view
@@ -19,6 +21,10 @@ from mercato.web.call import Call
 from mercato.web.endpoint import PUBLIC, Routes
 from mercato.web.envelope import Encoded, Page, PageMeta, encode
 from mercato.web.paging import ListQuery, page_meta, window
+
+V = TypeVar("V")
+
+Show = Callable[[Product], V]
 
 _HIT = (("x-cache", "HIT"),)
 _MISS = (("x-cache", "MISS"),)
@@ -51,19 +57,54 @@ class _Cursor(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 _cursor = msgspec.json.Decoder(_Cursor)
 
 
-def lists(declared: Routes, listed: ProductLists, currencies: Currencies, cache: ListCache) -> None:
-    """Declare the endpoints."""
+class ProductPages:
+    """Reads pages of lists of products, and keeps them for a while as clients are shown them."""
 
-    async def load(tenant: TenantId, wanted: ProductFilter, order: Order, seen: Window) -> bytes:
+    def __init__(self, listed: ProductLists, cache: ListCache) -> None:
+        self._listed = listed
+        self._cache = cache
+
+    async def read(
+        self,
+        tenant: TenantId,
+        wanted: ProductFilter,
+        order: Order,
+        seen: Window,
+        view: Show[V],
+    ) -> Encoded[Page[V]]:
+        """Return a page, each product as `view` shows it. Raises ValidationFailed for a wrong cursor."""
+
+        async def load() -> bytes:
+            return await self._load(tenant, wanted, order, seen, view)
+
+        key = encode((view.__name__, wanted, order, seen)).decode()
+        kept, headers = self._cache.get(tenant, key), _HIT
+        if kept is None:
+            kept, headers = await self._cache.load(tenant, key, load), _MISS
+        meta, _, data = kept.partition(b"\n")
+        return Encoded(data, headers, meta=_meta.decode(meta))
+
+    async def _load(
+        self,
+        tenant: TenantId,
+        wanted: ProductFilter,
+        order: Order,
+        seen: Window,
+        view: Show[V],
+    ) -> bytes:
         of = _fingerprint(wanted, order)
         part = Part(seen.limit, seen.offset, None if seen.after is None else _after(seen.after, of))
-        found = await listed.page(tenant, wanted, order, part)
-        total = await listed.count(tenant, wanted) if seen.counted else None
+        found = await self._listed.page(tenant, wanted, order, part)
+        total = await self._listed.count(tenant, wanted) if seen.counted else None
         shown = found[: seen.limit]
         last = _text(shown[-1], of) if shown else None
         meta = page_meta(seen, found, last, total)
         # The meta is kept before the data: JSON has no line break of its own.
-        return encode(meta) + b"\n" + encode([product_view(each.product) for each in shown])
+        return encode(meta) + b"\n" + encode([view(each.product) for each in shown])
+
+
+def lists(declared: Routes, pages: ProductPages, currencies: Currencies) -> None:
+    """Declare the endpoints."""
 
     @declared.get("", allow=PUBLIC)
     async def list_products(call: Call, query: ProductQuery) -> Encoded[Page[ProductView]]:
@@ -74,13 +115,7 @@ def lists(declared: Routes, listed: ProductLists, currencies: Currencies, cache:
         seen = window(query)
         wanted = await _filter(query, call.tenant, currencies)
         order = Order(SortBy(query.sort.removeprefix("-")), query.sort.startswith("-"))
-        key = encode((wanted, order, seen)).decode()
-        kept, headers = cache.get(call.tenant, key), _HIT
-        if kept is None:
-            kept = await cache.load(call.tenant, key, lambda: load(call.tenant, wanted, order, seen))
-            headers = _MISS
-        meta, _, data = kept.partition(b"\n")
-        return Encoded(data, headers, meta=_meta.decode(meta))
+        return await pages.read(call.tenant, wanted, order, seen, product_view)
 
 
 async def _filter(query: ProductQuery, tenant: TenantId, currencies: Currencies) -> ProductFilter:

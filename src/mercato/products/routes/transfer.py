@@ -75,9 +75,15 @@ def transfer(declared: Routes, imports: Imports, listed: ProductLists, *, max_im
         def begun() -> None:
             call.begun = True
 
+        def resumed() -> None:
+            # It was told of with its first lines.
+            call.note = None
+
+        import_id = call.new_id()
+        call.about("import", import_id)
         wanted = ImportCall(
             tenant=call.tenant,
-            import_id=call.new_id(),
+            import_id=import_id,
             existing=Existing(query.existing),
             all_or_nothing=query.on_error == "abort",
             claim=call.claim,
@@ -85,6 +91,7 @@ def transfer(declared: Routes, imports: Imports, listed: ProductLists, *, max_im
             part=call.part,
             whole=partial(call.cause, import_view),
             begun=begun,
+            resumed=resumed,
         )
         keeper = imports.keeper(None if call.replayed else call.claim)
         file = FileOfProducts(body.content_type, body.chunks, keeper.keep)

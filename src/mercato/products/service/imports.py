@@ -66,6 +66,8 @@ class ImportCall(msgspec.Struct, frozen=True):
     """Returns the cause of the last step."""
     begun: Callable[[], None]
     """Told when part of the import is done."""
+    resumed: Callable[[], None]
+    """Told when an earlier call has begun it."""
 
 
 class Imports:
@@ -91,6 +93,7 @@ class Imports:
             progress = await self._store.find(call.tenant, call.import_id)
         if progress is not None:
             call.begun()
+            call.resumed()
         if call.all_or_nothing and progress is None:
             return await under_way.at_once()
         return await under_way.in_steps(progress)

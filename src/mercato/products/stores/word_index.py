@@ -8,11 +8,13 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from mercato.adapters.sql.database import Dialect, Tx, Value
+from mercato.adapters.sql.database import Database, Dialect, Row, Tx, Value
 from mercato.kernel.tenancy import TenantId
 
 _DOT = "\N{MIDDLE DOT}"
 # No letter or digit, but part of a word to SQLite's index, to which all is that is not ASCII.
+
+_REINDEXED_AT_ONCE = 500
 
 
 class WordIndex(Protocol):
@@ -35,6 +37,10 @@ class WordIndex(Protocol):
 
     async def drop(self, tx: Tx, tenant: TenantId, position: int, text: str, category: str | None) -> None:
         """Take a product out of the index, given exactly what it was put in with."""
+        ...
+
+    async def clear(self, tx: Tx) -> None:
+        """Forget all products."""
         ...
 
 
@@ -63,6 +69,10 @@ class FullText:
             "INSERT INTO product_words (product_words, rowid, words) VALUES ('delete', ?, ?)",
             (position, " ".join(_tokens(tenant, text.split(), category))),
         )
+
+    async def clear(self, tx: Tx) -> None:
+        """Forget all products."""
+        await tx.execute("INSERT INTO product_words (product_words) VALUES ('delete-all')")
 
 
 class Terms:
@@ -105,8 +115,32 @@ class Terms:
             (tenant, position, " ".join(_terms(text.split(), category))),
         )
 
+    async def clear(self, tx: Tx) -> None:
+        """Forget all products."""
+        await tx.execute("DELETE FROM product_terms")
+
 
 INDEXES: Mapping[Dialect, WordIndex] = {"sqlite": FullText(), "postgres": Terms()}
+
+
+async def reindex(db: Database) -> None:
+    """Write the whole index anew from the products' rows, some at a time."""
+    index = INDEXES[db.dialect]
+    last = -1
+
+    async def step(tx: Tx) -> list[Row]:
+        rows = await tx.fetch_all(
+            "SELECT position, tenant_id, words, category FROM products WHERE position > ? AND shelf > 0"
+            " ORDER BY position LIMIT ?",
+            (last, _REINDEXED_AT_ONCE),
+        )
+        for position, tenant, text, category in rows:
+            await index.put(tx, TenantId(tenant), position, text, category)
+        return rows
+
+    await db.transact(index.clear)
+    while rows := await db.transact(step):
+        last = rows[-1][0]
 
 
 def _tokens(tenant: TenantId, words: Sequence[str], category: str | None) -> list[str]:

@@ -1,7 +1,7 @@
 """Reading the books, also while a platform runs on them, and telling what was found."""
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -11,6 +11,14 @@ from mercato.runtime.reconcile.rules import Finding, examine
 
 ATTEMPTS = 6
 PAUSE_S = 0.5
+_BOOKS = 4
+
+Told = Callable[[str, int, int], None]
+"""Is told what is worked on, how much of it is done, and of how much."""
+
+
+def _nobody(_what: str, _done: int, _total: int) -> None:
+    """Nobody watches."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,13 +39,13 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return not self.differences
 
 
-async def reconcile(platform: Embedded) -> Report:
+async def reconcile(platform: Embedded, told: Told = _nobody) -> Report:
     """Read every store's books and compare them.
 
     The databases are read one after the other, so what moves meanwhile may look wrong: a
     difference counts only if every one of several readings shows it.
     """
-    books = await read(platform)
+    books = await read(platform, told)
     findings = examine(books)
     lasting = {finding for finding in findings if not finding.is_open}
     for _ in range(ATTEMPTS - 1):
@@ -58,15 +66,23 @@ async def reconcile(platform: Embedded) -> Report:
     )
 
 
-async def read(platform: Embedded) -> Books:
+async def read(platform: Embedded, told: Told = _nobody) -> Books:
     """Read all books once."""
+    told("books", 0, _BOOKS)
     stock, holds = await platform.products.books()
+    told("books", 1, _BOOKS)
+    orders = await platform.orders.store.books()
+    told("books", 2, _BOOKS)
+    payments = await platform.payments.books()
+    told("books", 3, _BOOKS)
+    charges = await platform.payments.sandbox.book()
+    told("books", _BOOKS, _BOOKS)
     return Books(
-        orders=await platform.orders.store.books(),
+        orders=orders,
         holds=holds,
         stock=stock,
-        payments=await platform.payments.books(),
-        charges=await platform.payments.sandbox.book(),
+        payments=payments,
+        charges=charges,
         in_flight=in_flight(await _keys_under_way(platform)),
     )
 

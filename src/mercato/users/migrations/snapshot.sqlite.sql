@@ -1,4 +1,4 @@
--- head: users_0003
+-- head: users_0004
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -13,6 +13,23 @@ CREATE TABLE api_clients (
 	created_at BIGINT NOT NULL, 
 	expires_at BIGINT, 
 	version BIGINT NOT NULL, 
+	PRIMARY KEY (tenant_id, id)
+)
+ WITHOUT ROWID
+
+;
+CREATE TABLE audit_log (
+	tenant_id VARCHAR(63) NOT NULL, 
+	id VARCHAR(36) NOT NULL, 
+	created_at BIGINT NOT NULL, 
+	actor VARCHAR(64) NOT NULL, 
+	actor_role VARCHAR(16) NOT NULL, 
+	action VARCHAR(64) NOT NULL, 
+	object_kind VARCHAR(32) NOT NULL, 
+	object_id VARCHAR(64) NOT NULL, 
+	fields TEXT NOT NULL, 
+	address VARCHAR(64) NOT NULL, 
+	request_id VARCHAR(128) NOT NULL, 
 	PRIMARY KEY (tenant_id, id)
 )
  WITHOUT ROWID
@@ -152,6 +169,14 @@ CREATE TABLE users (
 	version BIGINT NOT NULL, email_verified SMALLINT DEFAULT 0 NOT NULL, 
 	PRIMARY KEY (tenant_id, id)
 );
+CREATE INDEX audit_log_action ON audit_log (tenant_id, action, created_at, id);
+CREATE INDEX audit_log_actor ON audit_log (tenant_id, actor, created_at, id);
+CREATE INDEX audit_log_actor_action ON audit_log (tenant_id, actor, action, created_at, id);
+CREATE INDEX audit_log_actor_kind ON audit_log (tenant_id, actor, object_kind, created_at, id);
+CREATE INDEX audit_log_created_at ON audit_log (created_at);
+CREATE INDEX audit_log_kind ON audit_log (tenant_id, object_kind, created_at, id);
+CREATE INDEX audit_log_latest ON audit_log (tenant_id, created_at, id);
+CREATE INDEX audit_log_object ON audit_log (tenant_id, object_id, created_at, id);
 CREATE INDEX claims_created_at ON claims (created_at);
 CREATE INDEX inbox_parked_due ON inbox_parked (state, next_try_at);
 CREATE INDEX inbox_parked_key ON inbox_parked ("key", sequence);
@@ -169,4 +194,4 @@ CREATE UNIQUE INDEX users_email ON users (tenant_id, email_key);
 CREATE INDEX users_live ON users (tenant_id, id) WHERE email_key IS NOT NULL;
 CREATE INDEX users_role ON users (tenant_id, role, id) WHERE email_key IS NOT NULL;
 CREATE INDEX users_role_active ON users (tenant_id, role, is_active, id) WHERE email_key IS NOT NULL;
-INSERT INTO alembic_version (version_num) VALUES ('users_0003');
+INSERT INTO alembic_version (version_num) VALUES ('users_0004');

@@ -2,8 +2,11 @@
 
 from collections.abc import Awaitable, Callable
 
+from mercato.users.ports import AuditLog
 from mercato.users.routes.accounts import accounts
+from mercato.users.routes.audit import audit
 from mercato.users.routes.discovery import discovery
+from mercato.users.routes.flat import DIALECT, flat
 from mercato.users.routes.links import links
 from mercato.users.routes.machines import machines
 from mercato.users.routes.sessions import sessions
@@ -22,6 +25,7 @@ def routes(  # noqa: PLR0913  each is one collaborator
     machine_desk: Machines,
     credentials: Credentials,
     claims: Claims,
+    log: AuditLog,
     *,
     onboarding: Onboarding,
     issuer: str,
@@ -32,7 +36,9 @@ def routes(  # noqa: PLR0913  each is one collaborator
     stores(api, desk, users, onboarding)
     machines(api, machine_desk)
     accounts(api, users)
+    flat(api.speaking(DIALECT, prefix="/users"), users)
     sessions(api, users, credentials)
     links(api, credentials)
+    audit(api, log)
     discovery(api, issuer, jwks)
     return api

@@ -1,12 +1,14 @@
 """Accounts over HTTP."""
 
+from functools import partial
 from typing import Annotated
 
 import msgspec
 
+from mercato.kernel.cause import ByCall
 from mercato.kernel.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from mercato.kernel.ids import UserId, is_id
-from mercato.kernel.principal import Role
+from mercato.kernel.principal import ANYONE, STAFF, Role
 from mercato.kernel.versions import VersionMismatch
 from mercato.users.domain import (
     MAX_EMAIL,
@@ -15,7 +17,9 @@ from mercato.users.domain import (
     LastAdmin,
     NewAccount,
     NewUser,
+    User,
     UserChange,
+    home,
 )
 from mercato.users.ports import UserFilter
 from mercato.users.routes.secret import secret
@@ -23,7 +27,7 @@ from mercato.users.service.users import Users
 from mercato.users.views import SignedInView, UserView, signed_in_view, user_view
 from mercato.web.call import Call
 from mercato.web.decode import Body
-from mercato.web.endpoint import ADMINS, PUBLIC, SIGNED_IN, Routes
+from mercato.web.endpoint import ADMINS, NOBODY, PUBLIC, SIGNED_IN, Routes
 from mercato.web.envelope import Page, Reply
 from mercato.web.limits import RateLimited
 from mercato.web.paging import ListQuery, newest_first
@@ -87,6 +91,7 @@ def accounts(api: Routes, users: Users) -> None:
     @api.post(
         "/api/v1/users/login",
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Unauthenticated, Forbidden, RateLimited, Unavailable),
         example={"email": _EXAMPLE["email"], "password": _EXAMPLE["password"]},
     )
@@ -96,7 +101,7 @@ def accounts(api: Routes, users: Users) -> None:
 
     async def _login(call: Call, email: str, password: str) -> Reply[SignedInView]:
         signed_in = await users.login(
-            call.tenant, email, password, address=call.client, at=call.now, by=call.part()
+            call.tenant, email, password, address=call.client, at=call.now, by=partial(signing_in, call)
         )
         return secret(signed_in_view(signed_in))
 
@@ -122,7 +127,11 @@ def _of_staff(api: Routes, users: Users) -> None:
         example={**_EXAMPLE, "email": "grace@example.com", "role": "customer"},
     )
     async def create(call: Call, body: CreateUser) -> UserView:
-        """Give somebody an account. An admin makes customers and admins, an operator operators too."""
+        """Give somebody an account. An admin makes customers and admins, an operator operators too.
+
+        Without a `password` it is an invitation: a link is sent by which they set it, and until then they
+        cannot sign in. The link holds for 7 days.
+        """
         made = await users.create(
             call.principal, body, UserId(call.new_id()), at=call.now, by=call.cause(user_view)
         )
@@ -158,11 +167,13 @@ def _of_one(api: Routes, users: Users) -> None:
         "/api/v1/users/{user_id}",
         allow=SIGNED_IN,
         versioned=True,
+        audited=ANYONE,
         raises=(NotFound, Forbidden, DuplicateEmail, LastAdmin, VersionMismatch),
         example={"first_name": "Augusta", "last_name": "King"},
     )
     async def change(call: Call, user_id: str, body: ChangeUser) -> UserView:
         """Change a user: oneself but for role and standing, or any of the store by its staff."""
+        _about(call, user_id)
         changed = await users.change(
             call.principal,
             _named(user_id),
@@ -177,13 +188,28 @@ def _of_one(api: Routes, users: Users) -> None:
         "/api/v1/users/{user_id}",
         allow=SIGNED_IN,
         versioned=True,
+        audited=ANYONE,
         raises=(NotFound, Forbidden, LastAdmin, VersionMismatch),
     )
     async def delete(call: Call, user_id: str) -> None:
         """Delete a user: oneself, or any of the store by its staff. Tokens end, the email is free at once."""
+        _about(call, user_id)
         await users.delete(
             call.principal, _named(user_id), expected=call.expected, at=call.now, by=call.part()
         )
+
+
+def signing_in(call: Call, user: User) -> ByCall:
+    """Return the cause of a sign-in. That of staff is told in the audit log."""
+    if user.role in STAFF and not call.replayed:
+        call.answered_by(user.id, user.role, user.tenant_id, "users_login")
+    return call.part()
+
+
+def _about(call: Call, user_id: str) -> None:
+    """Say in which store the user is: an operator's own account is in none that they name."""
+    if user_id == call.principal.user_id:
+        call.about("user", user_id, tenant=home(call.principal))
 
 
 def _named(user_id: str) -> UserId:

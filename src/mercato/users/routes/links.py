@@ -1,22 +1,23 @@
 """Links that prove an email: asking for them, using them, and the pages they lead to."""
 
-import base64
-import hashlib
+from collections.abc import Callable
 from typing import Annotated
 
 import msgspec
 
+from mercato.kernel.cause import ByCall
 from mercato.kernel.errors import Forbidden, NotFound, Unavailable
 from mercato.kernel.principal import PEOPLE
-from mercato.users.domain import MAX_EMAIL, Password
+from mercato.users.domain import MAX_EMAIL, Password, User
 from mercato.users.service.credentials import Credentials
 from mercato.users.service.links import MAX_TOKEN
 from mercato.users.views import UserView, user_view
 from mercato.web.call import Call
 from mercato.web.decode import Body
-from mercato.web.endpoint import PUBLIC, Routes
+from mercato.web.endpoint import NOBODY, PUBLIC, Routes
 from mercato.web.http import Response
 from mercato.web.limits import RateLimited
+from mercato.web.pages import page
 
 _TOKEN = "WyJ2ZXJpZnktZW1haWwiLCJkZWZhdWx0Il0.q83vEjRWeJCrze8SNFZ4kKvN7xI0VniQq83vEjRWeJA"  # noqa: S105  none
 
@@ -29,6 +30,13 @@ class Forgot(Body, frozen=True):
 
 class Reset(Body, frozen=True):
     """A link's token, and the password that is to be."""
+
+    token: Annotated[str, msgspec.Meta(max_length=MAX_TOKEN)]
+    new_password: Password
+
+
+class AcceptInvitation(Body, frozen=True):
+    """An invitation's token, and the first password."""
 
     token: Annotated[str, msgspec.Meta(max_length=MAX_TOKEN)]
     new_password: Password
@@ -47,6 +55,7 @@ def links(api: Routes, credentials: Credentials) -> None:
         "/api/v1/users/password/forgot",
         status=202,
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Unavailable,),
         example={"email": "ada@example.com"},
     )
@@ -58,12 +67,27 @@ def links(api: Routes, credentials: Credentials) -> None:
         "/api/v1/users/password/reset",
         status=204,
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Forbidden, NotFound, Unavailable),
         example={"token": _TOKEN, "new_password": "battery staple"},
     )
     async def reset(call: Call, body: Reset) -> None:
         """Set a new password by a link. Every session ends, and earlier tokens are void at once."""
-        await credentials.reset_password(body.token, body.new_password, at=call.now, by=call.part())
+        by = _of_owner(call, "users_reset")
+        await credentials.reset_password(body.token, body.new_password, at=call.now, by=by)
+
+    @api.post(
+        "/api/v1/users/invitation/accept",
+        status=204,
+        allow=PUBLIC,
+        audited=NOBODY,
+        raises=(Forbidden, NotFound, Unavailable),
+        example={"token": _TOKEN, "new_password": "battery staple"},
+    )
+    async def accept_invitation(call: Call, body: AcceptInvitation) -> None:
+        """Accept an invitation by its link: set the first password. The email is verified by that."""
+        by = _of_owner(call, "users_accept_invitation")
+        await credentials.accept_invitation(body.token, body.new_password, at=call.now, by=by)
 
     @api.post("/api/v1/users/me/email/verification", status=202, allow=PEOPLE, raises=(NotFound, RateLimited))
     async def send_verification(call: Call) -> None:
@@ -75,6 +99,7 @@ def links(api: Routes, credentials: Credentials) -> None:
     @api.post(
         "/api/v1/users/email/verify",
         allow=PUBLIC,
+        audited=NOBODY,
         raises=(Forbidden, NotFound),
         example={"token": _TOKEN},
     )
@@ -85,19 +110,33 @@ def links(api: Routes, credentials: Credentials) -> None:
     _pages(api)
 
 
+def _of_owner(call: Call, action: str) -> Callable[[User], ByCall]:
+    """Return what makes the cause of a change by a link: whoever's link it is answers for it."""
+
+    def by(user: User) -> ByCall:
+        call.answered_by(user.id, user.role, user.tenant_id, action)
+        return call.part()
+
+    return by
+
+
 def _pages(api: Routes) -> None:
     """Declare the pages that links lead to where a store has none of its own."""
-    reset_page, verify_page = _page(_RESET_FORM, _RESET_SCRIPT), _page(_VERIFY_FORM, _VERIFY_SCRIPT)
 
     @api.get("/account/reset-password", allow=PUBLIC, in_contract=False)
     async def reset_password_page(call: Call) -> Response:  # noqa: ARG001  it is the same for all
         """Show the form that sets a new password."""
-        return _answer(*reset_page)
+        return _page(_RESET_FORM, _RESET_SCRIPT)
+
+    @api.get("/account/accept-invitation", allow=PUBLIC, in_contract=False)
+    async def accept_invitation_page(call: Call) -> Response:  # noqa: ARG001  it is the same for all
+        """Show the form that sets the first password."""
+        return _page(_ACCEPT_FORM, _ACCEPT_SCRIPT)
 
     @api.get("/account/verify-email", allow=PUBLIC, in_contract=False)
     async def verify_email_page(call: Call) -> Response:  # noqa: ARG001  it is the same for all
         """Show the button that verifies an email: programs that follow links must not use it up."""
-        return _answer(*verify_page)
+        return _page(_VERIFY_FORM, _VERIFY_SCRIPT)
 
 
 _HTML = """<!doctype html>
@@ -129,14 +168,16 @@ form.addEventListener("submit", async (event) => {
   } catch { told.textContent = "That did not work. Please try again."; }
 });
 """
-_RESET_FORM = """<h1>New password</h1><form>
+_SETTING_FORM = """<h1>TITLE</h1><form>
 <label>New password <input id="password" type="password" autocomplete="new-password" minlength="8"
 maxlength="128" required></label> <button>Save</button></form>"""
-_RESET_SCRIPT = (
-    _SCRIPT.replace("PATH", "/api/v1/users/password/reset")
-    .replace("BODY", '{token, new_password: document.getElementById("password").value}')
-    .replace("DONE", "Your password is saved. You can sign in with it now.")
-)
+_SETTING_SCRIPT = _SCRIPT.replace(
+    "BODY", '{token, new_password: document.getElementById("password").value}'
+).replace("DONE", "Your password is saved. You can sign in with it now.")
+_RESET_FORM = _SETTING_FORM.replace("TITLE", "New password")
+_RESET_SCRIPT = _SETTING_SCRIPT.replace("PATH", "/api/v1/users/password/reset")
+_ACCEPT_FORM = _SETTING_FORM.replace("TITLE", "Welcome: choose a password")
+_ACCEPT_SCRIPT = _SETTING_SCRIPT.replace("PATH", "/api/v1/users/invitation/accept")
 _VERIFY_FORM = """<h1>Your email address</h1><form><button>Confirm that it is mine</button></form>"""
 _VERIFY_SCRIPT = (
     _SCRIPT.replace("PATH", "/api/v1/users/email/verify")
@@ -145,20 +186,5 @@ _VERIFY_SCRIPT = (
 )
 
 
-def _page(form: str, script: str) -> tuple[bytes, str]:
-    """Return a page and its policy, which allows its own script and style alone."""
-    policy = (
-        f"default-src 'none'; script-src {_source(script)}; style-src {_source(_STYLE)}; connect-src 'self';"
-        " base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
-    )
-    return _HTML.format(style=_STYLE, form=form, script=script).encode(), policy
-
-
-def _source(text: str) -> str:
-    """Name an inline text by its hash, as a policy allows it (CSP level 3, section 2.3.1)."""
-    return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
-
-
-def _answer(page: bytes, policy: str) -> Response:
-    headers = [("content-security-policy", policy), ("cache-control", "no-store")]
-    return Response(200, page, content_type="text/html; charset=utf-8", headers=headers, has_csp=True)
+def _page(form: str, script: str) -> Response:
+    return page(_HTML, style=_STYLE, form=form, script=script)

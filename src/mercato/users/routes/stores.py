@@ -1,5 +1,6 @@
 """Stores over HTTP."""
 
+from functools import partial
 from typing import Literal
 
 from mercato.kernel.errors import Forbidden, NotFound, Unavailable, ValidationFailed
@@ -17,7 +18,7 @@ from mercato.users.domain import (
     TenantChange,
 )
 from mercato.users.ports import TenantFilter
-from mercato.users.routes.accounts import Register
+from mercato.users.routes.accounts import Register, signing_in
 from mercato.users.routes.secret import secret
 from mercato.users.service.stores import Stores
 from mercato.users.service.users import Users
@@ -86,9 +87,15 @@ def stores(api: Routes, desk: Stores, users: Users, onboarding: Onboarding) -> N
         if call.replayed:
             store = TenantId(body.id)
             again = await users.login(
-                store, admin.email, admin.password, address=call.client, at=call.now, by=call.part()
+                store,
+                admin.email,
+                admin.password,
+                address=call.client,
+                at=call.now,
+                by=partial(signing_in, call),
             )
             return secret(onboarded_view(await desk.store(store), again))
+        call.about("tenant", body.id, tenant=TenantId(body.id))
         new = NewTenant(id=body.id, name=body.name, currency=body.currency, tier=body.tier, admin=admin)
         tenant, signed_in = await desk.onboard(
             new,
@@ -131,6 +138,7 @@ def _operating(api: Routes, desk: Stores) -> None:
     )
     async def change_tenant(call: Call, tenant_id: str, body: ChangeStore) -> TenantView:
         """Change a store's name, tier or status. A suspended store lets only operators in."""
+        call.about("tenant", tenant_id, tenant=TenantId(tenant_id))
         changed = await desk.change(
             _named(tenant_id), body, expected=call.expected, at=call.now, by=call.cause(tenant_view)
         )
@@ -144,6 +152,7 @@ def _operating(api: Routes, desk: Stores) -> None:
     )
     async def offboard(call: Call, tenant_id: str) -> TenantView:
         """Close a store for good: logins and tokens stop at once. Its data stays until it is purged."""
+        call.about("tenant", tenant_id, tenant=TenantId(tenant_id))
         closed = await desk.offboard(
             _named(tenant_id), expected=call.expected, at=call.now, by=call.cause(tenant_view)
         )

@@ -3,13 +3,14 @@
 from datetime import datetime
 
 from mercato.contracts.events import Events
+from mercato.contracts.users import LinkAction
 from mercato.kernel.cause import Cause
 from mercato.kernel.errors import NotFound, Unauthenticated, ValidationFailed
 from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import TenantId
 from mercato.users.domain import User, email_key, home, password_refusals, verify_email
-from mercato.users.ports import Attempts, Passwords, UserStore
+from mercato.users.ports import Attempts, ByUser, Passwords, UserStore
 from mercato.users.service.links import Links, refused
 from mercato.users.service.sessions import Sessions, SignedIn, check_active
 from mercato.users.service.stores import Stores
@@ -52,7 +53,7 @@ class Credentials:
         user = account.user
         key = email_key(user.email)
         async with self._attempts.attempt(user.tenant_id, key, address, at=at) as attempt:
-            right = await self._passwords.verify(current, account.password_hash)
+            right = await self._passwords.verify(current, account.usable_hash)
             if right:
                 attempt.succeeded()
             else:
@@ -78,19 +79,33 @@ class Credentials:
         """
         self._links.reset(tenant, email, at=at)
 
-    async def reset_password(self, token: str, new: str, *, at: datetime, by: Cause) -> None:
+    async def reset_password(self, token: str, new: str, *, at: datetime, by: ByUser) -> None:
         """Set a new password by a link's token; every session and token of the user ends.
 
-        Raises ValidationFailed for a token that is used, expired, or none; Forbidden while the store is
-        suspended, NotFound if it is closed.
+        Of somebody invited it accepts the invitation. Raises ValidationFailed for a token that is used,
+        expired, or none; Forbidden while the store is suspended, NotFound if it is closed.
         """
+        await self._set_password(token, "reset-password", new, at=at, by=by)
+
+    async def accept_invitation(self, token: str, new: str, *, at: datetime, by: ByUser) -> None:
+        """Set the first password by a link's token, which verifies the email; raises as reset_password."""
+        await self._set_password(token, "accept-invitation", new, at=at, by=by)
+
+    async def _set_password(
+        self, token: str, action: LinkAction, new: str, *, at: datetime, by: ByUser
+    ) -> None:
         if bad := password_refusals("new_password", new):
             raise ValidationFailed.of(*bad)
-        account = await self._links.account(token, "reset-password", at=at)
+        account = await self._links.account(token, action, at=at)
         user = account.user
         await self._stores.trading(user.tenant_id)
         new_hash = await self._passwords.hash(new)
-        if not await self._users.change_password(account, new_hash, None, at=at, by=by):
+
+        def accept(found: User) -> tuple[User, Events]:
+            verified = verify_email(found, user.email, at=at) if user.is_invited else None
+            return (found, ()) if verified is None else verified
+
+        if not await self._users.change_password(account, new_hash, None, also=accept, at=at, by=by(user)):
             raise refused()
         self._attempts.forgive(user.tenant_id, email_key(user.email))
 

@@ -1,26 +1,31 @@
 """Links that prove that somebody reads an email address: signed, for one use, and not for long.
 
-A token is signed over the state that using it changes: the password's hash, or the email that is
-not verified. So it is void once it was used, and nothing has to be kept of it.
+That somebody wants one is told by an event. The link is made when its mail is sent, so that it is kept
+nowhere on the way. A token is signed over the state that using it changes: the password's hash, or the
+email that is not verified. So it is void once it was used, and nothing has to be kept of it.
 """
 
 import asyncio
 import base64
 import binascii
+import contextlib
 import hashlib
 import hmac
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from typing import assert_never
 
 import msgspec
 
-from mercato.contracts.users import LinkAction
-from mercato.kernel.errors import Unavailable, ValidationFailed
+from mercato.contracts.events import Events
+from mercato.contracts.users import LinkAction, LinkRequested
+from mercato.kernel.cause import BySystem
+from mercato.kernel.errors import NotFound, Unavailable, ValidationFailed
 from mercato.kernel.ids import UserId
 from mercato.kernel.tenancy import TenantId
 from mercato.users.domain import Account, User, email_key
-from mercato.users.ports import LinkLimit, LinkSender, UserStore
+from mercato.users.ports import LinkLimit, UserStore
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +36,7 @@ VALID: dict[LinkAction, timedelta] = {
 }
 MAX_TOKEN = 1024
 MAX_WAITING = 1_000
-"""How many links wait to be sent; more are refused."""
+"""How many links wait to be asked for; more are refused."""
 _PURPOSE = b"mercato links 1"
 
 
@@ -45,29 +50,19 @@ class _Claims(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_field
 
 
 class _Wanted(msgspec.Struct, frozen=True):
-    """A link to send to whoever has that email, if anybody has."""
+    """A link for whoever has that email, if anybody has."""
 
     action: LinkAction
     tenant: TenantId
     email: str
-    at: datetime
 
 
 class Links:
-    """Makes links and sends them, apart from the requests that ask for them."""
+    """Makes links, and has them mailed, apart from the requests that ask for them."""
 
-    def __init__(
-        self,
-        users: UserStore,
-        sender: LinkSender,
-        limit: LinkLimit,
-        *,
-        secret: Callable[[], bytes],
-        url: str,
-    ) -> None:
+    def __init__(self, users: UserStore, limit: LinkLimit, *, secret: Callable[[], bytes], url: str) -> None:
         """`secret` returns what tokens are signed with. `url` has the places {action} and {token}."""
         self._users = users
-        self._sender = sender
         self._limit = limit
         self._secret = secret
         self._url = url
@@ -75,62 +70,84 @@ class Links:
         self._waiting: asyncio.Queue[_Wanted] = asyncio.Queue(MAX_WAITING)
 
     def reset(self, tenant: TenantId, email: str, *, at: datetime) -> None:
-        """Send a link to reset the password, if there is such an account; nobody is told whether.
+        """Have a link mailed to reset the password, if there is such an account; nobody is told whether.
 
-        Beyond the limit nothing is sent. Raises Unavailable while too many wait.
+        Beyond the limit nothing is mailed. Raises Unavailable while too many wait.
         """
-        self._ask(_Wanted("reset-password", tenant, email, at))
+        self._ask(_Wanted("reset-password", tenant, email), at)
 
     def verify(self, user: User, *, at: datetime) -> int:
-        """Send a link to verify the email; return 0, or in how many seconds another may be sent.
+        """Have a link mailed to verify the email; return 0, or in how many seconds another may be.
 
-        Where too many wait none is sent: the user may ask again.
+        Where too many wait none is mailed: the user may ask again.
         """
         try:
-            return self._ask(_Wanted("verify-email", user.tenant_id, user.email, at))
+            return self._ask(_Wanted("verify-email", user.tenant_id, user.email), at)
         except Unavailable:
             log.warning("too many links wait", extra={"tenant": user.tenant_id, "user": user.id})
             return 0
 
-    def _ask(self, wanted: _Wanted) -> int:
+    def invite(self, user: User, *, at: datetime) -> None:
+        """Have another link mailed to accept an invitation. Where too many wait none is."""
+        try:
+            self._ask(_Wanted("accept-invitation", user.tenant_id, user.email), at)
+        except Unavailable:
+            log.warning("too many links wait", extra={"tenant": user.tenant_id, "user": user.id})
+
+    def welcome(self, user: User, *, at: datetime) -> None:
+        """Count the link that the first mail to a new user carries: it verifies the email, or invites."""
+        action: LinkAction = "accept-invitation" if user.is_invited else "verify-email"
+        self._limit.take(_key(_Wanted(action, user.tenant_id, user.email)), at=at)
+
+    def _ask(self, wanted: _Wanted, at: datetime) -> int:
         if self._waiting.full():
             raise Unavailable("Too many emails are waiting to be sent.")
-        wait = self._limit.take((wanted.action, wanted.tenant, email_key(wanted.email)), at=wanted.at)
+        wait = self._limit.take(_key(wanted), at=at)
         if not wait:
             self._waiting.put_nowait(wanted)
         return wait
 
     async def run(self) -> None:
-        """Send what waits, for ever. What cannot be sent is logged and given up: it can be asked for again.
+        """Ask for what waits, for ever. What cannot be asked for is given up: its user may ask again.
 
-        So an answer takes the same time whether there is somebody to send a link to or not.
+        So an answer takes the same time whether there is somebody to mail a link to or not.
         """
         while True:
-            await self.send_next()
+            await self.request_next()
 
-    async def send_next(self) -> None:
-        """Wait for a link that is wanted, and send it."""
+    async def request_next(self) -> None:
+        """Wait for a link that is wanted, and tell that it is to be mailed."""
         wanted = await self._waiting.get()
         try:
             account = await self._users.account(wanted.tenant, wanted.email)
-            if account is not None and _is_due(wanted, account.user):
-                await self._send(wanted, account)
+            if account is not None and _is_due(wanted.action, account):
+                await self._request(account.user, wanted.action)
         except Exception:
-            log.exception("link could not be sent", extra={"tenant": wanted.tenant, "action": wanted.action})
+            about = {"tenant": wanted.tenant, "action": wanted.action}
+            log.exception("link could not be asked for", extra=about)
 
-    async def send_waiting(self) -> None:
-        """Send what waits now."""
+    async def request_waiting(self) -> None:
+        """Ask for what waits now."""
         while not self._waiting.empty():
-            await self.send_next()
+            await self.request_next()
 
-    async def _send(self, wanted: _Wanted, account: Account) -> None:
-        user = account.user
-        expires_at = wanted.at + VALID[wanted.action]
-        claims = _Claims(wanted.action, user.tenant_id, user.id, int(expires_at.timestamp()))
-        payload = msgspec.json.encode(claims)
-        token = f"{_encode(payload)}.{_encode(self._mac(payload, _stamp(claims.action, account)))}"
-        url = self._url.replace("{action}", wanted.action).replace("{token}", token)
-        await self._sender.send(user.tenant_id, user.email, wanted.action, url)
+    async def _request(self, user: User, action: LinkAction) -> None:
+        wanted = LinkRequested(tenant_id=user.tenant_id, user_id=user.id, action=action)
+
+        def decide(found: User) -> tuple[User, Events]:
+            return found, (wanted,)
+
+        with contextlib.suppress(NotFound):
+            await self._users.change(user.tenant_id, user.id, decide, by=BySystem("links"))
+
+    def make(self, account: Account, action: LinkAction, *, at: datetime) -> str | None:
+        """Return a new link for a user. None where there is nothing left for it to do."""
+        if not _is_due(action, account):
+            return None
+        user, expires_at = account.user, at + VALID[action]
+        payload = msgspec.json.encode(_Claims(action, user.tenant_id, user.id, int(expires_at.timestamp())))
+        token = f"{_encode(payload)}.{_encode(self._mac(payload, _stamp(action, account)))}"
+        return self._url.replace("{action}", action).replace("{token}", token)
 
     async def account(self, token: str, action: LinkAction, *, at: datetime) -> Account:
         """Return whose token this is. Raises ValidationFailed, in the same words for all that is wrong."""
@@ -157,8 +174,23 @@ def refused() -> ValidationFailed:
     return ValidationFailed.field("token", "must be of a link that has been neither used nor has expired")
 
 
-def _is_due(wanted: _Wanted, user: User) -> bool:
-    return user.is_active and not (wanted.action == "verify-email" and user.email_verified)
+def _key(wanted: _Wanted) -> tuple[str, ...]:
+    return wanted.action, wanted.tenant, email_key(wanted.email)
+
+
+def _is_due(action: LinkAction, account: Account) -> bool:
+    """Say whether there is something that a link lets the user do."""
+    if not account.user.is_active:
+        return False
+    match action:
+        case "reset-password":
+            return True
+        case "verify-email":
+            return not account.user.email_verified
+        case "accept-invitation":
+            return account.user.is_invited
+        case _:
+            assert_never(action)
 
 
 def _stamp(action: LinkAction, account: Account) -> bytes:

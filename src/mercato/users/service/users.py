@@ -3,14 +3,15 @@
 from datetime import datetime
 
 from mercato.contracts.events import Events
-from mercato.kernel.cause import BySystem, Cause
+from mercato.kernel.cause import Cause
 from mercato.kernel.errors import NotFound, Unauthenticated
-from mercato.kernel.ids import UserId, uuid7
+from mercato.kernel.ids import UserId, is_id, uuid7
 from mercato.kernel.paging import Window
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId
 from mercato.kernel.versions import Expected
 from mercato.users.domain import (
+    NO_PASSWORD,
     Account,
     NewAccount,
     NewUser,
@@ -22,9 +23,10 @@ from mercato.users.domain import (
     delete_user,
     email_key,
     home,
+    is_email,
     is_visible,
 )
-from mercato.users.ports import Attempts, Passwords, SessionStore, UserFilter, UserStore
+from mercato.users.ports import Attempts, ByUser, Passwords, SessionStore, UserFilter, UserStore
 from mercato.users.service.links import Links
 from mercato.users.service.sessions import Sessions, SignedIn, check_active
 from mercato.users.service.stores import Stores
@@ -55,7 +57,7 @@ class Users:
     async def register(
         self, tenant: TenantId, new: NewUser, user_id: UserId, *, at: datetime, by: Cause
     ) -> SignedIn:
-        """Make a customer of the store, signed in, and send a link that verifies the email.
+        """Make a customer of the store, signed in. The mail that welcomes them has a link to verify it.
 
         Raises ValidationFailed, DuplicateEmail, Forbidden while the store is suspended.
         """
@@ -65,11 +67,11 @@ class Users:
         account = Account(user, await self._passwords.hash(new.password))
         secret, session = self._sessions.new(user, at=at)
         await self._users.add(account, session, events, by=by)
-        self._links.verify(user, at=at)
+        self._links.welcome(user, at=at)
         return await self._sessions.signed_in(user, secret, token_id=token_id, at=at)
 
     async def login(
-        self, tenant: TenantId, email: str, password: str, *, address: str, at: datetime, by: Cause
+        self, tenant: TenantId, email: str, password: str, *, address: str, at: datetime, by: ByUser
     ) -> SignedIn:
         """Sign in with email and password, from a client's network address.
 
@@ -81,7 +83,7 @@ class Users:
         async with self._attempts.attempt(tenant, email_key(email), address, at=at) as attempt:
             token_id = uuid7()
             account = await self._users.account(tenant, email)
-            known = None if account is None else account.password_hash
+            known = None if account is None else account.usable_hash
             right = await self._passwords.verify(password, known)
             if account is not None and right:
                 attempt.succeeded()
@@ -91,7 +93,7 @@ class Users:
             raise _wrong_pair()
         check_active(account.user)
         secret, session = self._sessions.new(account.user, at=at)
-        if not await self._signed_in.begin(account, session, by=by):
+        if not await self._signed_in.begin(account, session, by=by(account.user)):
             # The password was changed while it was being verified.
             raise _wrong_pair()
         return await self._sessions.signed_in(account.user, secret, token_id=token_id, at=at)
@@ -115,6 +117,22 @@ class Users:
         _check_visible(user, caller)
         return user
 
+    async def named(self, caller: Principal, name: str) -> User:
+        """Return a user within the caller's scope by id or email. Raises NotFound."""
+        if is_id(name):
+            return await self.user(caller, UserId(name))
+        found = None
+        if is_email(name) and caller.is_staff:
+            account = await self._users.account(caller.tenant, name)
+            found = None if account is None else account.user
+        elif is_email(name):
+            own = await self._users.find(home(caller), caller.user_id)
+            found = own if own is not None and email_key(own.email) == email_key(name) else None
+        if found is None:
+            raise _no_such_user()
+        _check_visible(found, caller)
+        return found
+
     async def search(self, caller: Principal, wanted: UserFilter, window: Window) -> list[User]:
         """Return a window of the users of the store that the caller acts in, newest first."""
         return await self._users.search(caller.tenant, wanted, window)
@@ -126,16 +144,18 @@ class Users:
     async def create(
         self, caller: Principal, new: NewAccount, user_id: UserId, *, at: datetime, by: Cause
     ) -> User:
-        """Make a user of the store that the caller acts in, and send a link that verifies the email.
+        """Make a user of the store that the caller acts in, whom a mail with a link welcomes.
+
+        Without a password it is an invitation: the link is one by which the user sets it.
 
         Raises ValidationFailed, DuplicateEmail, and Forbidden for a role that the caller may not give.
         """
         role = Role(new.role)
         check_given_role(caller, role, caller.tenant)
         user, events = create_user(new, caller.tenant, user_id, role, at=at, is_active=new.is_active)
-        account = Account(user, await self._passwords.hash(new.password))
-        made = await self._users.add(account, None, events, by=by)
-        self._links.verify(made, at=at)
+        hashed = NO_PASSWORD if new.password is None else await self._passwords.hash(new.password)
+        made = await self._users.add(Account(user, hashed), None, events, by=by)
+        self._links.welcome(made, at=at)
         return made
 
     async def change(
@@ -150,20 +170,23 @@ class Users:
     ) -> User:
         """Change a user within the caller's scope. A new email is sent a link that verifies it.
 
+        Somebody invited who gets another email, or may come in again, is sent another invitation.
+
         Raises NotFound, VersionMismatch, ValidationFailed, DuplicateEmail, LastAdmin, and Forbidden for
         one's own role and standing, and for a role that the caller may not give.
         """
-        emails: list[str] = []
+        seen: list[User] = []
 
         def decide(found: User) -> tuple[User, Events]:
             _check_visible(found, caller)
             expected.check(found.version)
-            emails[:] = [found.email]
+            seen[:] = [found]
             return change_user(found, change, caller, at=at)
 
         changed = await self._users.change(_store_of(caller, user_id), user_id, decide, by=by)
-        if changed.email not in emails:
-            self._links.verify(changed, at=at)
+        returns = changed.is_invited and changed.is_active and not seen[0].is_active
+        if changed.email != seen[0].email or returns:
+            self._prove(changed, at=at)
         return changed
 
     async def delete(
@@ -181,22 +204,33 @@ class Users:
 
         await self._users.delete(_store_of(caller, user_id), user_id, decide, by=by)
 
-    async def create_operator(self, new: NewUser, *, at: datetime) -> User:
+    async def create_operator(self, new: NewUser, user_id: UserId, *, at: datetime, by: Cause) -> User:
         """Make an operator of the platform, who lives in the store `default`.
 
         Raises ValidationFailed, DuplicateEmail, and NotFound before the store is there.
         """
-        return await self._create(DEFAULT_TENANT, new, Role.OPERATOR, at=at)
+        return await self._create(DEFAULT_TENANT, new, user_id, Role.OPERATOR, at=at, by=by)
 
-    async def create_admin(self, tenant: TenantId, new: NewUser, *, at: datetime) -> User:
+    async def create_admin(
+        self, tenant: TenantId, new: NewUser, user_id: UserId, *, at: datetime, by: Cause
+    ) -> User:
         """Make an admin of a store. Raises ValidationFailed, DuplicateEmail, NotFound."""
-        return await self._create(tenant, new, Role.ADMIN, at=at)
+        return await self._create(tenant, new, user_id, Role.ADMIN, at=at, by=by)
 
-    async def _create(self, tenant: TenantId, new: NewUser, role: Role, *, at: datetime) -> User:
+    async def _create(
+        self, tenant: TenantId, new: NewUser, user_id: UserId, role: Role, *, at: datetime, by: Cause
+    ) -> User:
         await self._stores.store(tenant)
-        user, events = create_user(new, tenant, UserId(uuid7()), role, at=at)
+        user, events = create_user(new, tenant, user_id, role, at=at)
         account = Account(user, await self._passwords.hash(new.password))
-        return await self._users.add(account, None, events, by=BySystem("command line"))
+        return await self._users.add(account, None, events, by=by)
+
+    def _prove(self, user: User, *, at: datetime) -> None:
+        """Send a link by which somebody proves to be who reads the email."""
+        if user.is_invited:
+            self._links.invite(user, at=at)
+        else:
+            self._links.verify(user, at=at)
 
     async def _found(self, tenant: TenantId, user_id: UserId) -> User:
         user = await self._users.find(tenant, user_id)

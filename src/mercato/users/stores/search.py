@@ -12,15 +12,18 @@ from typing import Protocol
 
 import msgspec
 
-from mercato.adapters.sql.database import Dialect, Tx, Value
+from mercato.adapters.sql.database import Database, Dialect, Row, Tx, Value
 from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import TenantId
 from mercato.users.domain import User
 from mercato.users.ports import UserFilter
+from mercato.users.stores.user_rows import USER, load_user
 
 _TERM = 64
 """Characters of a word that tell it from others, where the index is a table."""
+_DOCUMENTED = ", ".join(f"u.{column}" for column in USER.split(", "))
+_REINDEXED_AT_ONCE = 500
 _word = re.compile(r"[^\W_]+").findall
 
 
@@ -54,6 +57,10 @@ class UserIndex(Protocol):
         """Take a document out of the index."""
         ...
 
+    async def clear(self, tx: Tx) -> None:
+        """Forget all documents."""
+        ...
+
 
 class FullText:
     """SQLite's full-text index, FTS5: a word is indexed as `store_word`.
@@ -79,6 +86,10 @@ class FullText:
     async def drop(self, tx: Tx, tenant: TenantId, number: int) -> None:  # noqa: ARG002  the number says all
         """Take a document out of the index."""
         await tx.execute("DELETE FROM user_words WHERE rowid = ?", (number,))
+
+    async def clear(self, tx: Tx) -> None:
+        """Forget all documents."""
+        await tx.execute("DELETE FROM user_words")
 
 
 class Terms:
@@ -115,6 +126,10 @@ class Terms:
     async def drop(self, tx: Tx, tenant: TenantId, number: int) -> None:
         """Take a document out of the index."""
         await tx.execute("DELETE FROM user_terms WHERE tenant_id = ? AND number = ?", (tenant, number))
+
+    async def clear(self, tx: Tx) -> None:
+        """Forget all documents."""
+        await tx.execute("DELETE FROM user_terms")
 
 
 def _cut(words: Sequence[str]) -> list[str]:
@@ -180,9 +195,6 @@ def found(dialect: Dialect, tenant: TenantId, wanted: UserFilter) -> Found | Non
 
 async def write_document(tx: Tx, user: User) -> None:
     """Index a user, or index one anew, in the step that writes the row."""
-    own = words(f"{user.email} {user.first_name} {user.last_name}")
-    document = [f"_{user.role.value}", _standing(user.is_active), *own]
-    index = INDEXES[tx.dialect]
     number = await _number(tx, user.tenant_id, user.id)
     if number is None:
         row = await tx.fetch_one(
@@ -192,8 +204,28 @@ async def write_document(tx: Tx, user: User) -> None:
         assert row is not None  # noqa: S101  INSERT … RETURNING has a row
         number = int(row[0])
     else:
-        await index.drop(tx, user.tenant_id, number)
-    await index.put(tx, user.tenant_id, number, document)
+        await INDEXES[tx.dialect].drop(tx, user.tenant_id, number)
+    await _write(tx, number, user)
+
+
+async def reindex(db: Database) -> None:
+    """Write the whole index anew from the users' rows, some at a time."""
+    last = -1
+
+    async def step(tx: Tx) -> list[Row]:
+        rows = await tx.fetch_all(
+            f"SELECT d.number, {_DOCUMENTED} FROM user_documents d"
+            " JOIN users u ON u.tenant_id = d.tenant_id AND u.id = d.user_id"
+            " WHERE d.number > ? AND u.email_key IS NOT NULL ORDER BY d.number LIMIT ?",
+            (last, _REINDEXED_AT_ONCE),
+        )
+        for number, *row in rows:
+            await _write(tx, number, load_user(tuple(row)))
+        return rows
+
+    await db.transact(INDEXES[db.dialect].clear)
+    while rows := await db.transact(step):
+        last = rows[-1][0]
 
 
 async def drop_document(tx: Tx, tenant: TenantId, user_id: UserId) -> None:
@@ -201,6 +233,12 @@ async def drop_document(tx: Tx, tenant: TenantId, user_id: UserId) -> None:
     number = await _number(tx, tenant, user_id)
     if number is not None:
         await INDEXES[tx.dialect].drop(tx, tenant, number)
+
+
+async def _write(tx: Tx, number: int, user: User) -> None:
+    own = words(f"{user.email} {user.first_name} {user.last_name}")
+    document = [f"_{user.role.value}", _standing(user.is_active), *own]
+    await INDEXES[tx.dialect].put(tx, user.tenant_id, number, document)
 
 
 async def _number(tx: Tx, tenant: TenantId, user_id: UserId) -> int | None:

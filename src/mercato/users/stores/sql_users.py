@@ -13,6 +13,7 @@ from mercato.kernel.paging import Window
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import TenantId
 from mercato.users.domain import (
+    NO_PASSWORD,
     Account,
     DuplicateEmail,
     LastAdmin,
@@ -25,7 +26,7 @@ from mercato.users.ports import DecideUser, UserFilter
 from mercato.users.stores import search
 from mercato.users.stores.sql_cuts import SqlCuts
 from mercato.users.stores.sql_sessions import end_sessions, insert_session
-from mercato.users.stores.user_rows import ONE, USER, find_user, load_account, load_user
+from mercato.users.stores.user_rows import KEPT, ONE, USER, find_user, load_account, load_user
 
 _FOUND_USER = ", ".join(f"u.{column}" for column in USER.split(", "))
 
@@ -131,7 +132,14 @@ class SqlUsers:
         return await self._steps.run(by, work)
 
     async def change_password(
-        self, account: Account, new_hash: str, session: RefreshToken | None, *, at: datetime, by: Cause
+        self,
+        account: Account,
+        new_hash: str,
+        session: RefreshToken | None,
+        *,
+        also: DecideUser | None = None,
+        at: datetime,
+        by: Cause,
     ) -> bool:
         """Replace the password of an account, unless it is no longer as `account` says."""
         user = account.user
@@ -144,11 +152,17 @@ class SqlUsers:
             )
             if not changed:
                 return False, ()
+            events: Events = ()
+            if also is not None:
+                before = await _user_to_change(tx, user.tenant_id, user.id)
+                after, events = also(before)
+                if after is not before:
+                    await _update(tx, before, after)
             await end_sessions(tx, user.tenant_id, user.id)
             await self._cuts.cut(tx, user.tenant_id, user.id, at=at)
             if session is not None:
                 await insert_session(tx, session)
-            return True, ()
+            return True, events
 
         return await self._steps.run(by, work)
 
@@ -210,7 +224,7 @@ async def insert_user(tx: Tx, account: Account) -> None:
         account.password_hash,
     )
     added = await tx.execute(
-        f"INSERT INTO users ({USER}, email_key, password_hash)"
+        f"INSERT INTO users ({KEPT}, email_key, password_hash)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, email_key) DO NOTHING",
         values,
     )
@@ -267,8 +281,8 @@ async def _recount(tx: Tx, before: User | None, after: User | None) -> None:
         return
     other = await tx.fetch_one(
         "SELECT 1 FROM users WHERE tenant_id = ? AND role = ? AND is_active = 1 AND email_key IS NOT NULL"
-        " AND id <> ? LIMIT 1",
-        (before.tenant_id, Role.ADMIN.value, before.id),
+        " AND password_hash <> ? AND id <> ? LIMIT 1",
+        (before.tenant_id, Role.ADMIN.value, NO_PASSWORD, before.id),
     )
     if other is None:
         raise LastAdmin("This is the last active admin of the store; make another one first.")

@@ -5,13 +5,15 @@ from mercato.kernel.clock import from_micros
 from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import TenantId
-from mercato.users.domain import Account, User
+from mercato.users.domain import NO_PASSWORD, Account, User
 
-USER = (
+KEPT = (
     "tenant_id, id, email, first_name, last_name, role, is_active, email_verified, created_at, updated_at,"
     " version"
 )
-"""The columns that `load_user` reads."""
+"""The columns that hold a user."""
+USER = f"{KEPT}, password_hash = '{NO_PASSWORD}'"
+"""What `load_user` reads."""
 ONE = f"SELECT {USER}, password_hash FROM users WHERE tenant_id = ? AND id = ? AND email_key IS NOT NULL"
 """Selects the account of a user by store and id."""
 
@@ -41,6 +43,7 @@ def load_user(row: Row) -> User:
         created_at,
         updated_at,
         version,
+        is_invited,
     ) = row
     return User(
         id=user_id,
@@ -51,6 +54,7 @@ def load_user(row: Row) -> User:
         role=Role(role),
         is_active=bool(is_active),
         email_verified=bool(email_verified),
+        is_invited=bool(is_invited),
         created_at=from_micros(created_at),
         updated_at=from_micros(updated_at),
         version=version,

@@ -38,7 +38,7 @@ def document(endpoints: Iterable[Endpoint], about: Described) -> bytes:
 
     Raises ValueError where two of them have the same operation id.
     """
-    described = [endpoint for endpoint in endpoints if endpoint.in_contract]
+    described = [endpoint for endpoint in endpoints if endpoint.is_described]
     _check_names(described)
     schemas, refusals = Schemas(described), Refusals()
     paths: defaultdict[str, Json] = defaultdict(dict)

@@ -1,6 +1,5 @@
 """Orders over HTTP."""
 
-from datetime import datetime
 from typing import Annotated, Any
 
 import msgspec
@@ -21,10 +20,10 @@ from mercato.web.call import Call
 from mercato.web.decode import Body
 from mercato.web.endpoint import ADMINS, SIGNED_IN, Options, Routes
 from mercato.web.envelope import Page
-from mercato.web.idempotency import Claims
-from mercato.web.paging import ListQuery, latest_first
+from mercato.web.paging import latest_first
+from mercato.web.spans import SpanQuery, span
 
-_Name = Annotated[
+Name = Annotated[
     str, msgspec.Meta(max_length=200, pattern=LINE_PATTERN, description="one line of 1 to 200 characters")
 ]
 _Address = Annotated[
@@ -35,14 +34,14 @@ _Address = Annotated[
 ]
 _Notes = Annotated[str, msgspec.Meta(max_length=2000)]
 _Reason = Annotated[str, msgspec.Meta(min_length=1, max_length=500)]
-_Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
+Quantity = Annotated[int, msgspec.Meta(ge=1, le=1_000_000)]
 
 
 class Item(Body, frozen=True):
     """One product to order, by id or SKU. A `unit_price` is only compared with the catalogue's."""
 
     product_id: Annotated[str, msgspec.Meta(min_length=1, max_length=64)]
-    quantity: _Quantity
+    quantity: Quantity
     unit_price: Amount | None = None
     product_name: Annotated[str, msgspec.Meta(max_length=200)] | None = None
 
@@ -53,7 +52,7 @@ class PlaceOrder(Body, frozen=True):
     items: Annotated[tuple[Item, ...], msgspec.Meta(min_length=1, max_length=MAX_LINES)]
     shipping_address: _Address
     notes: _Notes | None = None
-    name: _Name | None = None
+    name: Name | None = None
     currency: str | None = None
     user_id: str | None = None
 
@@ -77,23 +76,10 @@ class CancelOrder(Body, frozen=True):
     reason: _Reason | None = None
 
 
-_Time = Annotated[
-    str,
-    msgspec.Meta(
-        max_length=40,
-        description="a time such as 2026-01-31T12:00:00Z",
-        extra_json_schema={"format": "date-time"},
-    ),
-]
-_read_time = msgspec.json.Decoder(Annotated[datetime, msgspec.Meta(tz=True)]).decode
-
-
-class OwnOrdersQuery(ListQuery, frozen=True, kw_only=True):
+class OwnOrdersQuery(SpanQuery, frozen=True, kw_only=True):
     """Which of one user's orders to list: created `from` a time, up to but not at `to` another."""
 
     status: OrderStatus | None = None
-    from_: _Time | None = msgspec.field(default=None, name="from")
-    to: _Time | None = None
 
 
 class OrderQuery(OwnOrdersQuery, frozen=True, kw_only=True):
@@ -112,15 +98,13 @@ _MOVE: dict[str, Any] = {"status": "cancelled"}
 _CANCEL: dict[str, Any] = {"reason": "Ordered by mistake."}
 
 
-def routes(orders: Orders, store: OrderStore, claims: Claims) -> Routes:
+def declare(api: Routes, orders: Orders, store: OrderStore) -> None:
     """Declare the endpoints."""
-    api = Routes("orders", prefix="/api/v1", claims=claims)
     _listing(api, store)
     _reading(api, orders)
     _placing(api, orders)
     _moving(api, orders)
     _editing(api, orders)
-    return api
 
 
 def _listing(api: Routes, store: OrderStore) -> None:
@@ -150,7 +134,7 @@ def _listing(api: Routes, store: OrderStore) -> None:
         return await page(call, query, UserId(user_id))
 
     async def page(call: Call, query: OwnOrdersQuery, user_id: UserId | None) -> Page[OrderView]:
-        since, before = _span(query)
+        since, before = span(query)
         wanted = OrderFilter(user_id, query.status, since, before)
         return await latest_first(
             query,
@@ -166,23 +150,6 @@ async def _none(_: Window) -> list[Order]:
 
 async def _zero() -> int:
     return 0
-
-
-def _span(query: OwnOrdersQuery) -> tuple[datetime | None, datetime | None]:
-    """Read `from` and `to`. Raises ValidationFailed naming each that is no time, or `from` after `to`."""
-    times: dict[str, datetime | None] = {}
-    wrong = []
-    for name, text in (("from", query.from_), ("to", query.to)):
-        try:
-            times[name] = None if text is None else _read_time(msgspec.json.encode(text))
-        except msgspec.ValidationError:
-            wrong.append(FieldError(name, "must be a time with its offset, such as 2026-01-31T12:00:00Z"))
-    if wrong:
-        raise ValidationFailed.of(*wrong)
-    since, before = times["from"], times["to"]
-    if since is not None and before is not None and since > before:
-        raise ValidationFailed.field("from", "must not be later than to")
-    return since, before
 
 
 def _reading(api: Routes, orders: Orders) -> None:

@@ -1,0 +1,1 @@
+"""Notifications: emails about what happened, each once, to those whom it concerns."""

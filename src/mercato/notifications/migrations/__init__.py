@@ -1,0 +1,1 @@
+"""Revisions, oldest first. Migrations are history: never edit one that has been released."""

@@ -1,0 +1,1 @@
+"""Who takes emails to other machines. What stays here is in `stores/mailbox.py`."""

@@ -1,0 +1,89 @@
+"""The local mailbox: mails that go no further, for those who have no mail server, or try things.
+
+It is as good as any mailbox: whoever reads it has the links in it.
+"""
+
+import msgspec
+
+from mercato.adapters.sql.database import Database, Row, Tx
+from mercato.kernel.ids import MailId, uuid7
+from mercato.kernel.paging import Window
+from mercato.kernel.tenancy import TenantId
+from mercato.notifications.ports import Deposit, Mail, StoredMail
+from mercato.notifications.stores.operators import shown_to
+
+_encode = msgspec.json.Encoder().encode
+_mail = msgspec.json.Decoder(Mail).decode
+
+
+class LocalMailbox:
+    """See notifications.ports.Sender and Mailbox. Sending an email twice leaves it there once.
+
+    It keeps the latest emails of each store; older ones go.
+    """
+
+    def __init__(self, db: Database, *, keep: int) -> None:
+        """`keep` is how many emails it keeps of each store."""
+        self._db = db
+        self._keep = keep
+
+    async def send(self, mail: Mail) -> Deposit:
+        """Leave an email to be put into the mailbox, which is done once, however often it is left."""
+        mail_id, content = uuid7(), _encode(mail).decode()
+
+        async def deposit(tx: Tx) -> None:
+            await tx.lock_name(f"{mail.tenant}/mailbox")
+            added = await tx.execute(
+                "INSERT INTO mailbox (tenant_id, id, number, notification_id, sending, user_id, mail)"
+                " SELECT ?, ?, COALESCE(max(number), 0) + 1, ?, CAST(? AS INTEGER), ?, ? FROM mailbox"
+                " WHERE tenant_id = ?"
+                " ON CONFLICT (tenant_id, notification_id, sending) DO NOTHING",
+                (
+                    mail.tenant,
+                    mail_id,
+                    mail.notification_id,
+                    mail.sending,
+                    mail.user_id,
+                    content,
+                    mail.tenant,
+                ),
+            )
+            if added:
+                await tx.execute(
+                    "DELETE FROM mailbox WHERE tenant_id = ?"
+                    " AND number <= (SELECT max(number) FROM mailbox WHERE tenant_id = ?) - ?",
+                    (mail.tenant, mail.tenant, self._keep),
+                )
+
+        return deposit
+
+    async def find(self, tenant: TenantId, mail_id: MailId, *, operators: bool) -> StoredMail | None:
+        """Return one email."""
+        shown = shown_to("mailbox", operators=operators)
+        row = await self._db.fetch_one(
+            f"SELECT id, mail FROM mailbox WHERE tenant_id = ? AND id = ?{shown}",
+            (tenant, mail_id),
+        )
+        return None if row is None else _load(row)
+
+    async def search(self, tenant: TenantId, window: Window, *, operators: bool) -> list[StoredMail]:
+        """Return a window of a store's emails, latest first."""
+        shown = shown_to("mailbox", operators=operators)
+        seen, bounds = ("", ()) if window.after is None else (" AND id < ?", (window.after,))
+        rows = await self._db.search(
+            f"SELECT id, mail FROM mailbox WHERE tenant_id = ?{shown}{seen}"
+            " ORDER BY id DESC LIMIT ? OFFSET ?",
+            (tenant, *bounds, window.fetch, window.offset),
+        )
+        return [_load(row) for row in rows]
+
+    async def count(self, tenant: TenantId, *, operators: bool) -> int:
+        """Return how many emails there are."""
+        shown = shown_to("mailbox", operators=operators)
+        rows = await self._db.search(f"SELECT count(*) FROM mailbox WHERE tenant_id = ?{shown}", (tenant,))
+        return int(rows[0][0])
+
+
+def _load(row: Row) -> StoredMail:
+    mail_id, content = row
+    return StoredMail(MailId(mail_id), _mail(content))
