@@ -180,7 +180,7 @@ async def test_whoever_is_invited_disabled_is_sent_nothing_yet(
     platform: Platform, mail: Mail, admin: str
 ) -> None:
     await invited(platform, admin, is_active=False)
-    assert await mail.sent() == []
+    assert await mail.invitations() == []
 
 
 async def test_a_link_of_one_store_opens_nothing_in_another(
@@ -224,7 +224,7 @@ async def test_invitations_follow_the_rules_of_accounts(platform: Platform, mail
     first = await platform.send("POST", USERS, ADA, headers=bearer(admin) | {"Idempotency-Key": "ada"})
     again = await platform.send("POST", USERS, ADA, headers=bearer(admin) | {"Idempotency-Key": "ada"})
     assert (first.status, again.body) == (201, first.body)
-    assert len(await mail.sent()) == 1
+    assert len(await mail.invitations()) == 1
     assert (await invite(platform, admin)).code == "DUPLICATE_EMAIL"
     assert (await invite(platform, admin, email="b@example.com", role="operator")).status == 403
     assert (await invite(platform, admin, email="b@example.com", last_name="")).status == 400

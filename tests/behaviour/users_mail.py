@@ -49,6 +49,10 @@ class Mail:
                 found.append(await self._make(created.tenant_id, created.user_id, action))
         return [each for each in found if each is not None]
 
+    async def invitations(self) -> list[Sent]:
+        """Return the invitations among them."""
+        return [each for each in await self.sent() if each.action == "accept-invitation"]
+
     async def _make(self, tenant: TenantId, user_id: UserId, action: LinkAction) -> Sent | None:
         people = self.platform.service.people
         url, recipient = await people.link(tenant, user_id, action), await people.recipient(tenant, user_id)
