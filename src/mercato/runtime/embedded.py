@@ -1,8 +1,10 @@
 """The embedded platform: every service in one process, on SQLite in one folder."""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from mercato.adapters.bus.inprocess import InProcessBus
+from mercato.adapters.signals.port import NO_SIGNALS
 from mercato.contracts.orders import OrderDesk
 from mercato.contracts.products import Stock
 from mercato.contracts.stores import StoreDirectory
@@ -14,10 +16,16 @@ from mercato.products import wiring as products_wiring
 from mercato.runtime.folder import open_database
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings, WrongSetting
+from mercato.runtime.shared import open_shared
 from mercato.users import wiring as users_wiring
 
+if TYPE_CHECKING:
+    from mercato.runtime.redis import Shared
 
-def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
+
+def build_users(
+    settings: Settings, clock: Clock, shared: "Shared | None" = None
+) -> users_wiring.UsersService:
     """Wire users on its database in the data folder."""
     return users_wiring.build(
         open_database(settings.folder, "users"),
@@ -33,10 +41,13 @@ def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
             own_url=settings.own_url,
             link_url=settings.link_url,
         ),
+        shared=None if shared is None else shared.of_users(),
     )
 
 
-def build_products(settings: Settings, clock: Clock, stores: StoreDirectory) -> products_wiring.Products:
+def build_products(
+    settings: Settings, clock: Clock, stores: StoreDirectory, shared: "Shared | None" = None
+) -> products_wiring.Products:
     """Wire products on its database in the data folder."""
     return products_wiring.build(
         open_database(settings.folder, "products"),
@@ -45,6 +56,7 @@ def build_products(settings: Settings, clock: Clock, stores: StoreDirectory) -> 
         settings=products_wiring.ProductsSettings(
             hold_grace=timedelta(seconds=settings.orphan_grace), max_import=settings.max_import
         ),
+        signals=NO_SIGNALS if shared is None else shared.signals,
     )
 
 
@@ -93,18 +105,20 @@ class Embedded:
 
         Building it starts nothing; commands use it beside a running process.
         """
-        self.users = build_users(settings, clock)
-        self.products = build_products(settings, clock, self.users.directory)
+        shared = open_shared(settings)
+        self.users = build_users(settings, clock, shared)
+        self.products = build_products(settings, clock, self.users.directory, shared)
         self.orders = build_orders(settings, clock, self.products.stock)
         self.payments = build_payments(settings, clock, self.orders.desk)
         parts = (self.users.parts, self.products.parts, self.orders.parts, self.payments.parts)
+        quotas = self.users.quotas
         composition = Composition(
             name="mercato",
             services={each.name: each for each in parts},
             bus=InProcessBus(),
             authenticator=self.users.verifier,
             find_store=self.users.find_store,
-            limits=settings.limits(self.users.quotas),
+            limits=settings.limits(quotas) if shared is None else shared.limits(quotas),
             hash_secret=self.users.keys.hash_secret(),
             workers=(
                 ("keys", self.users.keys.watch),
@@ -116,6 +130,7 @@ class Embedded:
                 self.payments.take_up,
             ),
             closers=(self.payments.close,),
+            shared=shared,
         )
         retention = timedelta(seconds=settings.outbox_retention)
         self.process = Process(composition, clock=clock, retention=retention)

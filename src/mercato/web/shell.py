@@ -31,7 +31,7 @@ from mercato.web.endpoint import Endpoint, NoQuery
 from mercato.web.envelope import Download, Upload
 from mercato.web.errors import HeadersTooLarge, InternalError, Misframed, UnsupportedMediaType, error_response
 from mercato.web.http import Chunks, Header, Request, Response
-from mercato.web.limits import Limits, OverLimit
+from mercato.web.limits import Limiter, OverLimit
 from mercato.web.metrics import RequestMetrics
 from mercato.web.router import Router
 from mercato.web.under_way import UnderWay
@@ -101,7 +101,7 @@ class Shell:
         *,
         authenticator: Authenticator,
         stores: Stores,
-        limits: Limits,
+        limits: Limiter,
         cors: Cors,
         access_log: AccessLog,
         metrics: RequestMetrics,
@@ -194,7 +194,8 @@ class Shell:
             raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
         _check_framing(request.headers)
         if not request.path.startswith(_UNLIMITED):
-            seen.limits = self._limits.of_address(request.client, seen.at)
+            told = self._limits.of_address(request.client, seen.at)
+            seen.limits = told if isinstance(told, list) else await told
         if request.method == "OPTIONS":
             return self._options(request)
         endpoint, params = self._router.find(request.method, request.path)
@@ -234,7 +235,8 @@ class Shell:
         acting = await self._stores.acting_in(request, seen.caller)
         seen.tenant, seen.caller, seen.away = acting.tenant, acting.caller, acting.home is not None
         if acting.caller is not None and not acting.caller.names_store and acting.store is not None:
-            seen.limits = self._limits.of_store(acting.tenant, acting.store.tier, seen.at) or seen.limits
+            told = self._limits.of_store(acting.tenant, acting.store.tier, seen.at)
+            seen.limits = (told if isinstance(told, list) else await told) or seen.limits
         return Call(seen.request_id, acting.tenant, seen.at, request.client, acting.caller)
 
     def _options(self, request: Request) -> Response:

@@ -74,29 +74,31 @@ class Links:
         self._key: bytes | None = None
         self._waiting: asyncio.Queue[_Wanted] = asyncio.Queue(MAX_WAITING)
 
-    def reset(self, tenant: TenantId, email: str, *, at: datetime) -> None:
+    async def reset(self, tenant: TenantId, email: str, *, at: datetime) -> None:
         """Send a link to reset the password, if there is such an account; nobody is told whether.
 
         Beyond the limit nothing is sent. Raises Unavailable while too many wait.
         """
-        self._ask(_Wanted("reset-password", tenant, email, at))
+        await self._ask(_Wanted("reset-password", tenant, email, at))
 
-    def verify(self, user: User, *, at: datetime) -> int:
+    async def verify(self, user: User, *, at: datetime) -> int:
         """Send a link to verify the email; return 0, or in how many seconds another may be sent.
 
         Where too many wait none is sent: the user may ask again.
         """
         try:
-            return self._ask(_Wanted("verify-email", user.tenant_id, user.email, at))
+            return await self._ask(_Wanted("verify-email", user.tenant_id, user.email, at))
         except Unavailable:
             log.warning("too many links wait", extra={"tenant": user.tenant_id, "user": user.id})
             return 0
 
-    def _ask(self, wanted: _Wanted) -> int:
+    async def _ask(self, wanted: _Wanted) -> int:
         if self._waiting.full():
             raise Unavailable("Too many emails are waiting to be sent.")
-        wait = self._limit.take((wanted.action, wanted.tenant, email_key(wanted.email)), at=wanted.at)
+        wait = await self._limit.take((wanted.action, wanted.tenant, email_key(wanted.email)), at=wanted.at)
         if not wait:
+            if self._waiting.full():
+                raise Unavailable("Too many emails are waiting to be sent.")
             self._waiting.put_nowait(wanted)
         return wait
 

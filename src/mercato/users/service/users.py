@@ -65,7 +65,7 @@ class Users:
         account = Account(user, await self._passwords.hash(new.password))
         secret, session = self._sessions.new(user, at=at)
         await self._users.add(account, session, events, by=by)
-        self._links.verify(user, at=at)
+        await self._links.verify(user, at=at)
         return await self._sessions.signed_in(user, secret, token_id=token_id, at=at)
 
     async def login(
@@ -135,7 +135,7 @@ class Users:
         user, events = create_user(new, caller.tenant, user_id, role, at=at, is_active=new.is_active)
         account = Account(user, await self._passwords.hash(new.password))
         made = await self._users.add(account, None, events, by=by)
-        self._links.verify(made, at=at)
+        await self._links.verify(made, at=at)
         return made
 
     async def change(
@@ -163,7 +163,7 @@ class Users:
 
         changed = await self._users.change(_store_of(caller, user_id), user_id, decide, by=by)
         if changed.email not in emails:
-            self._links.verify(changed, at=at)
+            await self._links.verify(changed, at=at)
         return changed
 
     async def delete(
