@@ -259,6 +259,36 @@ async def test_a_count_that_cannot_be_saved_is_saved_next_time(counted: Counters
     assert kept.days == {counted.clock().date(): {SHOP: 3}}
 
 
+async def test_what_only_a_lost_redis_had_counted_is_saved_as_it_was_seen(own_redis: RedisServer) -> None:
+    async with linked(own_redis.url, "m") as link:
+        counters = Counters(link)
+        of_users = counters.make(Allowance(0, 0, 10), quotas=True)
+        await of_users.load(counters.clock())
+        assert await counters.allowed(of_users, 7) == 7
+        own_redis.kill()
+        await until(lambda: not link.up)
+        await of_users.save()
+        assert counters.kept.days == {counters.clock().date(): {SHOP: 7}}
+
+
+async def test_what_was_counted_and_saved_while_redis_was_away_is_not_counted_twice(
+    own_redis: RedisServer,
+) -> None:
+    async with linked(own_redis.url, "m") as link:
+        counters = Counters(link)
+        of_users = counters.make(Allowance(0, 0, 100), quotas=True)
+        assert await counters.allowed(of_users, 20) == 20
+        own_redis.kill()
+        await until(lambda: not link.up)
+        assert await counters.allowed(of_users, 20) == 20
+        await of_users.save()
+        own_redis.serve()
+        await until(lambda: link.up)
+        for _ in range(2):
+            await of_users.save()
+        assert await counters.allowed(counters.make(Allowance(0, 0, 100)), 100) == 60
+
+
 async def test_many_requests_go_in_few_calls(counted: Counters) -> None:
     assert counted.link is not None
     shop = counted.make(Allowance(100_000, 100_000))

@@ -60,6 +60,8 @@ class SharedLimits:
         self._clock = clock
         self._buckets = Buckets(link)
         self._seen: dict[TenantId, _Seen] = {}
+        self._noted: set[TenantId] = set()
+        """Those whose count has been seen to change since the counts were last saved."""
         self._day = 0
         self._whole_key = link.key("quota", "whole")
         self.local = 0
@@ -110,6 +112,8 @@ class SharedLimits:
         if allowance.per_day:
             _note(seen, judged)
             self._begin(judged.day)
+            if self._quotas is not None:
+                self._noted.add(store)
             day = of_the_day(allowance.per_day, judged.left, _date(judged.day), now)
         if allowance.per_s:
             rate = rated(allowance.per_s, allowance.burst, judged.missing, judged.wait, now)
@@ -177,33 +181,55 @@ class SharedLimits:
             seen = self._seen_of(store)
             if seen.day < _number(day):
                 seen.day, seen.used, seen.more = _number(day), used, 0
-            seen.used = max(seen.used, used)
+            # What only this process had counted may have been saved already.
+            seen.used = max(seen.used, used - seen.more)
 
     async def save(self) -> None:
         """Write the day's counts that have changed. Raises what the store raises; try again then."""
-        await self._own.save()
-        if self._quotas is None or not self._link.up:
+        if self._quotas is None:
             return
+        noted, self._noted = self._noted, set()
         try:
             await self._make_whole()
             await self._save(self._quotas)
         except RedisAway:
-            return
+            # What Redis counted last may be known here alone.
+            for store in noted:
+                seen = self._seen_of(store)
+                if seen.day:
+                    self._own.raise_to(store, _date(seen.day), seen.used + seen.more)
+        except BaseException:
+            self._noted |= noted
+            raise
+        await self._own.save()
 
     async def _make_whole(self) -> None:
         """Tell Redis what is kept of the day, if it has lost everything."""
         if await self._link.call(lambda client: client.get(self._whole_key), deadline_s=PATIENT_S):
             return
         await self._take_up(await self._today())
-        # A count that is asked for with nothing allowed is raised to what is known, and not counted.
-        nothing = Allowance(per_s=0, burst=0, per_day=1)
         stores = [store for store, seen in self._seen.items() if seen.used]
         for start in range(0, len(stores), _SAVED):
-            some = stores[start : start + _SAVED]
-            await self._buckets.run(
-                [self._check(each, nothing, self._seen[each]) for each in some], self._time()
-            )
+            await self._tell(stores[start : start + _SAVED])
         await self._link.call(lambda client: client.set(self._whole_key, "", ex=_DAY_S), deadline_s=PATIENT_S)
+
+    async def _tell(self, stores: list[TenantId]) -> None:
+        """Raise counts to what is known here. Raises RedisAway."""
+        # A count that is asked for with nothing allowed is raised and not counted.
+        nothing = Allowance(per_day=1)
+        seen = [self._seen_of(store) for store in stores]
+        checks = [self._check(store, nothing, each) for store, each in zip(stores, seen, strict=True)]
+        for each in seen:
+            each.more = 0
+        try:
+            judged = await self._buckets.run(checks, self._time())
+        except BaseException:
+            for each, check in zip(seen, checks, strict=True):
+                each.more += check.more
+            raise
+        for each, told in zip(seen, judged, strict=True):
+            if told is not None:
+                _note(each, told)
 
     async def _save(self, quotas: QuotaStore) -> None:
         """Save what any process has counted since it was last saved by any."""
