@@ -2,13 +2,13 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from mercato.adapters.redis.connection import RedisLink
 from mercato.adapters.redis.signals import RedisSignals
-from mercato.adapters.signals.port import Gap, Heard, Signals
+from mercato.adapters.signals.port import Gap, Heard
 
 WAIT_S = 10.0
 
@@ -19,6 +19,15 @@ async def until(holds: Callable[[], object], *, within_s: float = WAIT_S) -> flo
     while not holds():
         assert time.monotonic() - began < within_s, "it did not come to that in time"
         await asyncio.sleep(0.002)
+    return time.monotonic() - began
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = WAIT_S) -> float:
+    """Ask until something holds; return how many seconds that took."""
+    began = time.monotonic()
+    while not await holds():
+        assert time.monotonic() - began < within_s, "it did not come to that in time"
+        await asyncio.sleep(0.005)
     return time.monotonic() - began
 
 
@@ -87,6 +96,3 @@ async def carried(link: RedisLink, *signals: RedisSignals) -> AsyncIterator[None
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-
-__all__ = ["DoubleSignals", "Hub", "Signals", "carried", "linked", "until"]

@@ -22,7 +22,7 @@ from tests.behaviour.users_platform import PASSWORD, SETTINGS, Platform, bearer,
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
 from tests.redis_server import RedisServer
-from tests.replicas import carried, linked, until
+from tests.replicas import carried, eventually, linked, until
 
 IN_TIME_S = 1.5
 """A second, and what a busy machine takes."""
@@ -108,15 +108,6 @@ async def town(open_database: OpenDatabase, tmp_path: Path, own_redis: RedisServ
 
 async def status(platform: Platform, token: str) -> int:
     return (await platform.send("GET", "/api/v1/users/me", headers=bearer(token))).status
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = 10.0) -> float:
-    loop = asyncio.get_running_loop()
-    began = loop.time()
-    while not await holds():
-        assert loop.time() - began < within_s, "it did not come to that in time"
-        await asyncio.sleep(0.005)
-    return loop.time() - began
 
 
 async def test_a_deleted_user_s_tokens_are_refused_everywhere_within_a_second(town: Town) -> None:

@@ -93,7 +93,7 @@ class UsersService:
     sessions: SqlSessions
     cuts: SqlCuts
     links: Links
-    take_up: Callable[[], Awaitable[None]]
+    take_up: Callable[[], Awaitable[object]]
     """Takes up what was cut before a restart; before the first request."""
 
 
@@ -111,9 +111,9 @@ def build(
     claims = SqlClaims(db)
     keys = KeyRing(key_folder)
     lifetime = timedelta(seconds=settings.token_ttl_s)
-    revocations = Revocations(lifetime, clock=clock)
-    tokens, verifier = _identity(keys, settings, clock, revocations)
+    tokens, verifier, revocations = _identity(keys, settings, clock)
     cuts = SqlCuts(db, revocations)
+    attempts = shared.attempts
     tenants = SqlTenants(steps, cuts)
     directory = CachedDirectory(tenants, clock=clock)
     tenants.on_change(_heard_by_all(directory, shared.signals))
@@ -121,7 +121,6 @@ def build(
     signed_in, users_store = SqlSessions(steps, cuts), SqlUsers(steps, cuts)
     sessions = Sessions(tokens, SessionTerms(lifetime, timedelta(days=settings.refresh_ttl_days)), signed_in)
     stores = Stores(tenants, passwords, sessions, default_tier=settings.default_tier)
-    attempts = shared.attempts
     machines = Machines(SqlApiClients(steps, cuts), stores, tokens, attempts, lifetime=lifetime)
     links = Links(users_store, LoggedLinks(), shared.link_limit, secret=keys.hash_secret, url=settings.link)
     users = Users(
@@ -129,32 +128,18 @@ def build(
     )
     credentials = Credentials(users_store, stores, passwords, sessions, attempts=attempts, links=links)
 
-    async def jwks() -> bytes:
-        return (await keys.keys()).jwks
-
-    async def take_up() -> None:
-        await cuts.load(at=clock())
-
+    sessions_purge = purger("refresh tokens", signed_in.purge, clock=clock)
     parts = ServiceParts(
         name="users",
         steps=steps,
         claims=claims,
         routes=routes(
-            users,
-            stores,
-            machines,
-            credentials,
-            claims,
+            *(users, stores, machines, credentials, claims),
             onboarding=settings.onboarding,
             issuer=settings.issuer,
-            jwks=jwks,
+            jwks=lambda: _jwks(keys),
         ),
-        workers=(
-            links.run,
-            purger("refresh tokens", signed_in.purge, clock=clock),
-            purger("cuts", cuts.purge, clock=clock),
-            *_cut_sharing(db, cuts, revocations, shared, clock),
-        ),
+        workers=(links.run, sessions_purge, *_cut_workers(db, cuts, revocations, shared, clock)),
     )
     return UsersService(
         parts=parts,
@@ -169,31 +154,38 @@ def build(
         sessions=signed_in,
         cuts=cuts,
         links=links,
-        take_up=take_up,
+        take_up=lambda: cuts.load(at=clock()),
     )
 
 
+async def _jwks(keys: KeyRing) -> bytes:
+    return (await keys.keys()).jwks
+
+
 def _identity(
-    keys: KeyRing, settings: UsersSettings, clock: Clock, revocations: Revocations
-) -> tuple[TokenIssuer, TokenVerifier]:
-    """Wire what makes tokens, and what verifies them."""
+    keys: KeyRing, settings: UsersSettings, clock: Clock
+) -> tuple[TokenIssuer, TokenVerifier, Revocations]:
+    """Wire what makes tokens, verifies them, and knows which are cut off."""
     terms = TokenTerms(settings.issuer, settings.audience, timedelta(seconds=settings.token_ttl_s))
+    revocations = Revocations(terms.lifetime, clock=clock)
     verifier = TokenVerifier(keys, terms, clock=clock, revocations=revocations)
     keys.on_drop(verifier.forget)
-    return TokenIssuer(keys, terms), verifier
+    return TokenIssuer(keys, terms), verifier, revocations
 
 
-def _cut_sharing(
+def _cut_workers(
     db: Database, cuts: SqlCuts, revocations: Revocations, shared: UsersShared, clock: Clock
 ) -> tuple[Worker, ...]:
-    """Return what makes cuts known beyond this process; a database in a file is one process's own."""
+    """Return what makes cuts known beyond this process, and forgets them."""
+    purging = purger("cuts", cuts.purge, clock=clock)
     if db.dialect == "sqlite" and shared.cuts is None:
-        return ()
+        # A database in a file is one process's own.
+        return (purging,)
     sharing = CutSharing(cuts, shared.cuts, matters=revocations.kept, clock=clock)
     cuts.on_cut(sharing.made)
     if shared.cuts is None:
-        return (sharing.run,)
-    return sharing.run, HeardCuts(revocations, shared.cuts, shared.signals, clock=clock).run
+        return purging, sharing.run
+    return purging, sharing.run, HeardCuts(revocations, shared.cuts, shared.signals, clock=clock).run
 
 
 def _heard_by_all(directory: CachedDirectory, signals: Signals) -> Callable[[TenantId], None]:
