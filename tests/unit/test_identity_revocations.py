@@ -8,6 +8,7 @@ import pytest
 from mercato.adapters.identity.keys import KeyRing
 from mercato.adapters.identity.revocations import Revocations
 from mercato.adapters.identity.tokens import TokenIssuer, TokenTerms, TokenVerifier
+from mercato.kernel import ids
 from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.ids import UserId, id_in, uuid7
 from mercato.kernel.principal import Principal, Role
@@ -16,6 +17,12 @@ from tests.clock import FakeClock
 
 LIFETIME = timedelta(minutes=15)
 ADA = Principal(UserId(uuid7()), "ada@example.com", Role.CUSTOMER, TenantId("shop"))
+
+
+@pytest.fixture(autouse=True)
+def _ids_of_before(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the ids that other tests make begin where they would have."""
+    monkeypatch.setattr(ids, "_last_ms", ids._last_ms)
 
 
 def test_a_cut_falls_between_what_was_and_what_comes() -> None:
