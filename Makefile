@@ -5,7 +5,6 @@ UV_VERSION := 0.13.8
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
-ENGINES := strace wrk chromium zsh fish
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-engines demo up test check fmt lint types coverage bench snapshot openapi client fuzz clean \
@@ -27,8 +26,7 @@ $(STAMP): pyproject.toml uv.lock
 	@touch $@
 
 setup-engines: ## Install what tests and bench need and this machine lacks (Debian, as root)
-	@for tool in $(ENGINES); do command -v $$tool >/dev/null || missing=1; done; \
-	  test -z "$$missing" || { apt-get update -qq && apt-get install -y -qq $(ENGINES); }
+	@tools/setup_engines.sh
 
 demo: setup ## Install, make sample data, run; prints addresses and logins
 	@$(BIN)/mercato up --demo

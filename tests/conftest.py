@@ -9,8 +9,9 @@ import pytest
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.schema import Schema, prepare
 from mercato.adapters.sql.sqlite import SqliteDatabase
-from tests import postgres_server
+from tests import postgres_server, redis_server
 from tests.engines import available
+from tests.redis_server import RedisServer
 from tests.running import Platform
 
 OpenDatabase = Callable[[str], Awaitable[Database]]
@@ -60,6 +61,28 @@ async def open_database(tmp_path: Path, engine: Engine) -> AsyncIterator[OpenDat
         await database.close()
     for name in made.values():
         await postgres_server.shared().drop(name)
+
+
+@pytest.fixture
+def redis() -> RedisServer:
+    """The Redis of this test run; what a test keeps there has a prefix of its own."""
+    need_redis()
+    return redis_server.shared()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[RedisServer]:
+    """A Redis of one's own, to be killed, frozen and emptied."""
+    need_redis()
+    server = RedisServer()
+    server.start()
+    yield server
+    server.stop()
+
+
+def need_redis() -> None:
+    if not available("redis"):
+        pytest.skip("Redis is not installed; `make setup-engines` installs it")
 
 
 @pytest.fixture

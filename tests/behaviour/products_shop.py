@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from mercato.adapters.signals.port import NO_SIGNALS, Signals
 from mercato.adapters.sql.database import Database
 from mercato.contracts.events import Event, Payload, ordering_key
 from mercato.contracts.orders import OrderCreated, OrderStatus, OrderStatusChanged, StockState
@@ -211,10 +212,12 @@ def held_of(book: StockBook, holds: Sequence[HoldBook]) -> int:
     )
 
 
-def open_shop(db: Database, settings: ProductsSettings | None = None) -> Shop:
-    """Wire the service on its database."""
+def open_shop(
+    db: Database, settings: ProductsSettings | None = None, *, signals: Signals = NO_SIGNALS
+) -> Shop:
+    """Wire the service on its database; `signals` reach its replicas."""
     clock, stores = FakeClock(), Stores()
-    products = build(db, clock=clock, stores=stores, settings=settings or ProductsSettings())
+    products = build(db, clock=clock, stores=stores, settings=settings or ProductsSettings(), signals=signals)
 
     shell = open_shell(
         products.parts.routes.endpoints,

@@ -10,7 +10,7 @@ from mercato.adapters.sql.database import Database
 from mercato.kernel.cause import BySystem
 from mercato.kernel.ids import UserId, uuid7
 from mercato.users.domain import NewUser
-from mercato.users.wiring import UsersService, UsersSettings, build
+from mercato.users.wiring import UsersService, UsersSettings, UsersShared, build
 from mercato.web.asgi import AsgiApp
 from tests.asgi_client import Answer, Client
 from tests.behaviour.outboxes import OWN
@@ -85,10 +85,10 @@ class Platform:
         return int(row[0])
 
 
-async def start(db: Database, folder: Path, **changed: Any) -> Platform:
+async def start(db: Database, folder: Path, *, shared: UsersShared | None = None, **changed: Any) -> Platform:
     clock = FakeClock()
     settings = msgspec.structs.replace(SETTINGS, **changed)
-    service = build(db, clock=clock, key_folder=folder / "keys", settings=settings)
+    service = build(db, clock=clock, key_folder=folder / "keys", settings=settings, shared=shared)
     await service.stores.ensure_default_store(at=clock())
     await service.take_up()
     shell = open_shell(

@@ -95,8 +95,8 @@ async def test_addresses_of_one_ipv6_site_are_one() -> None:
     assert await guess(attempts, "other", "2001:db8:0:1::1")
 
 
-def test_five_links_an_hour_go_to_one_address() -> None:
+async def test_five_links_an_hour_go_to_one_address() -> None:
     limit = LinkLimit()
-    assert [limit.take(("ada",), at=AT) for _ in range(6)] == [0, 0, 0, 0, 0, 3600]
-    assert limit.take(("bob",), at=AT) == 0
-    assert limit.take(("ada",), at=AT + timedelta(hours=1)) == 0
+    assert [await limit.take(("ada",), at=AT) for _ in range(6)] == [0, 0, 0, 0, 0, 3600]
+    assert await limit.take(("bob",), at=AT) == 0
+    assert await limit.take(("ada",), at=AT + timedelta(hours=1)) == 0

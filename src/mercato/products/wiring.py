@@ -4,9 +4,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from datetime import timedelta
 
+from mercato.adapters.cache.coherence import coherent
 from mercato.adapters.cache.lists import ListCache
 from mercato.adapters.cache.memory import MemoryCache
 from mercato.adapters.service import ServiceParts, Worker
+from mercato.adapters.signals.port import NO_SIGNALS, Signals
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
@@ -15,8 +17,6 @@ from mercato.contracts.products import Stock
 from mercato.contracts.stock_books import HoldBook, StockBook
 from mercato.contracts.stores import StoreDirectory
 from mercato.kernel.clock import Clock
-from mercato.kernel.ids import ProductId
-from mercato.kernel.tenancy import TenantId
 from mercato.products.routes import routes
 from mercato.products.service.catalogue import Catalogue, Currencies
 from mercato.products.service.imports import Imports
@@ -63,16 +63,24 @@ class Products:
     """Reads the books of every store. Each book is of one moment, the two lists are not."""
 
 
-def build(db: Database, *, clock: Clock, stores: StoreDirectory, settings: ProductsSettings) -> Products:
-    """Wire products on its own database, whose schema is there already."""
+def build(
+    db: Database,
+    *,
+    clock: Clock,
+    stores: StoreDirectory,
+    settings: ProductsSettings,
+    signals: Signals = NO_SIGNALS,
+) -> Products:
+    """Wire products on its own database, whose schema is there already. `signals` reach its replicas."""
     steps = Steps(db, source=f"/mercato/{NAME}", clock=clock)
     claims = SqlClaims(db)
     cache, list_cache = _memory(settings, settings.cache_ttl), ListCache(_memory(settings, settings.list_ttl))
 
-    def changed(tenant: TenantId, product_id: ProductId) -> None:
+    def invalidate(tenant: str, product_id: str) -> None:
         cache.invalidate((tenant, product_id))
         list_cache.invalidate(tenant)
 
+    changed = coherent(NAME, signals, invalidate, cache, list_cache)
     ledger = Ledger(changed)
     holds = SqlHolds(steps, ledger)
     reservations = Reservations(holds, clock=clock, grace=settings.hold_grace)

@@ -7,8 +7,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 
 from mercato.adapters.identity.keys import KeyRing
+from mercato.adapters.identity.revocations import Revocations
 from mercato.adapters.identity.tokens import TokenTerms, TokenVerifier
-from mercato.adapters.service import ServiceParts
+from mercato.adapters.service import ServiceParts, Worker
 from mercato.contracts.orders import OrderFacts
 from mercato.contracts.products import Reservation, WantedLine
 from mercato.contracts.stores import Store
@@ -26,7 +27,8 @@ from mercato.runtime.embedded import (
 )
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings
-from mercato.web.auth import FindStore
+from mercato.runtime.shared import open_shared
+from mercato.web.auth import Authenticator, FindStore
 from mercato.web.limits import QuotaStore
 
 
@@ -90,20 +92,27 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
     terms = TokenTerms(
         issuer=settings.issuer, audience=settings.audience, lifetime=timedelta(seconds=settings.token_ttl)
     )
-    verifier = TokenVerifier(keys, terms, clock=clock)
+    revocations = Revocations(terms.lifetime, clock=clock)
+    verifier = TokenVerifier(keys, terms, clock=clock, revocations=revocations)
     keys.on_drop(verifier.forget)
+    shared = open_shared(settings)
+    authenticator: Authenticator = verifier
+    workers: tuple[tuple[str, Worker], ...] = ()
+    if shared is not None and service != "users":
+        authenticator, heed = shared.heeding(verifier, revocations, clock)
+        workers = (("cuts", heed),)
     before_start: tuple[Callable[[], Awaitable[object]], ...] = ()
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     quotas: QuotaStore | None = None
     parts: ServiceParts
     match service:
         case "users":
-            users = build_users(settings, clock)
+            users = build_users(settings, clock, shared)
             parts, find_store, quotas = users.parts, users.find_store, users.quotas
-            verifier, keys = users.verifier, users.keys
+            authenticator, keys = users.verifier, users.keys
             before_start = (lambda: users.stores.ensure_default_store(at=clock()), users.take_up)
         case "products":
-            parts = build_products(settings, clock, stores).parts
+            parts = build_products(settings, clock, stores, shared).parts
         case "orders":
             parts = build_orders(settings, clock, AwayStock()).parts
         case "payments":
@@ -120,12 +129,13 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
         name=service,
         services={service: parts},
         bus=None,
-        authenticator=verifier,
+        authenticator=authenticator,
         find_store=find_store,
-        limits=settings.limits(quotas),
+        limits=settings.limits(quotas) if shared is None else shared.limits(quotas),
         hash_secret=keys.hash_secret(),
         is_alone=not settings.database_url,
-        workers=(("keys", keys.watch),),
+        workers=(("keys", keys.watch), *workers),
+        shared=shared,
         before_start=before_start,
         closers=closers,
     )

@@ -47,7 +47,9 @@ def application(
     """Return the shell over every endpoint, and the health that its life is told to."""
     metrics = RequestMetrics(registry)
     composition = process.composition
-    health = Health(composition.name, __version__, _checks(process))
+    health = Health(composition.name, __version__, _checks(process), _neighbours(process))
+    if composition.shared is not None:
+        composition.shared.measure(registry)
     endpoints = contract_of(process, clock)
     endpoints += health_web.routes(health, composition.services).endpoints + docs.routes().endpoints
     endpoints += _operations(metrics, QueueMetrics(process, registry), endpoints).endpoints
@@ -113,6 +115,11 @@ def _checks(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:
 
     checks["workers"] = workers
     return checks
+
+
+def _neighbours(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:
+    shared = process.composition.shared
+    return {} if shared is None else {"redis": shared.check}
 
 
 def _readable(database: Database) -> Callable[[], Awaitable[bool]]:

@@ -1,8 +1,10 @@
 """The embedded platform: every service in one process, on SQLite in one folder."""
 
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from mercato.adapters.bus.inprocess import InProcessBus
+from mercato.adapters.signals.port import NO_SIGNALS
 from mercato.contracts.orders import OrderDesk
 from mercato.contracts.products import Stock
 from mercato.contracts.stores import StoreDirectory
@@ -16,10 +18,16 @@ from mercato.products import wiring as products_wiring
 from mercato.runtime.databases import open_database, open_sandbox_book
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings, WrongSetting, variable
+from mercato.runtime.shared import open_shared
 from mercato.users import wiring as users_wiring
 
+if TYPE_CHECKING:
+    from mercato.runtime.redis import Shared
 
-def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
+
+def build_users(
+    settings: Settings, clock: Clock, shared: "Shared | None" = None
+) -> users_wiring.UsersService:
     """Wire users on its database in the data folder."""
     return users_wiring.build(
         open_database(settings, "users"),
@@ -36,10 +44,13 @@ def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
             link_url=settings.link_url,
             audit_retention_days=settings.audit_retention,
         ),
+        shared=None if shared is None else shared.of_users(),
     )
 
 
-def build_products(settings: Settings, clock: Clock, stores: StoreDirectory) -> products_wiring.Products:
+def build_products(
+    settings: Settings, clock: Clock, stores: StoreDirectory, shared: "Shared | None" = None
+) -> products_wiring.Products:
     """Wire products on its database in the data folder."""
     return products_wiring.build(
         open_database(settings, "products"),
@@ -48,6 +59,7 @@ def build_products(settings: Settings, clock: Clock, stores: StoreDirectory) -> 
         settings=products_wiring.ProductsSettings(
             hold_grace=timedelta(seconds=settings.orphan_grace), max_import=settings.max_import
         ),
+        signals=NO_SIGNALS if shared is None else shared.signals,
     )
 
 
@@ -134,20 +146,22 @@ class Embedded:
 
         Building it starts nothing; commands use it beside a running process.
         """
-        self.users = build_users(settings, clock)
-        self.products = build_products(settings, clock, self.users.directory)
+        shared = open_shared(settings)
+        self.users = build_users(settings, clock, shared)
+        self.products = build_products(settings, clock, self.users.directory, shared)
         self.orders = build_orders(settings, clock, self.products.stock)
         secret = self.users.keys.hash_secret()
         self.payments = build_payments(settings, clock, self.orders.desk, sandbox_secret=secret.hex())
         self.notifications = build_notifications(settings, clock, self.users.people, self.users.directory)
         services = (self.users, self.products, self.orders, self.payments, self.notifications)
+        quotas = self.users.quotas
         composition = Composition(
             name="mercato",
             services={each.parts.name: each.parts for each in services},
             bus=InProcessBus(),
             authenticator=self.users.verifier,
             find_store=self.users.find_store,
-            limits=settings.limits(self.users.quotas),
+            limits=settings.limits(quotas) if shared is None else shared.limits(quotas),
             hash_secret=secret,
             is_alone=not settings.database_url,
             workers=(
@@ -160,6 +174,7 @@ class Embedded:
                 *(() if settings.database_url else (self.payments.take_up, self.notifications.take_up)),
             ),
             closers=(self.payments.close, self.notifications.close),
+            shared=shared,
         )
         retention = timedelta(seconds=settings.outbox_retention)
         self.process = Process(composition, clock=clock, retention=retention)

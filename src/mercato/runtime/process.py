@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import TYPE_CHECKING
 
 from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.inbox import SqlInbox
@@ -18,7 +19,10 @@ from mercato.messaging.inbox import Inbox
 from mercato.messaging.relay import Relay
 from mercato.web.auth import Authenticator, FindStore
 from mercato.web.idempotency import KEPT
-from mercato.web.limits import Limits
+from mercato.web.limits import Limiter
+
+if TYPE_CHECKING:
+    from mercato.runtime.redis import Shared
 
 log = logging.getLogger(__name__)
 
@@ -37,13 +41,15 @@ class Composition:
     """What connects the services; without one their events wait in the outbox."""
     authenticator: Authenticator
     find_store: FindStore
-    limits: Limits
+    limits: Limiter
     hash_secret: bytes
     is_alone: bool = True
     """No other process works on the databases, so whatever was under way at the start is over."""
     workers: tuple[tuple[str, Worker], ...] = ()
     before_start: tuple[Callable[[], Awaitable[object]], ...] = ()
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
+    shared: "Shared | None" = None
+    """What is shared with other processes, if anything is."""
 
 
 class Process:
@@ -91,7 +97,8 @@ class Process:
             for parts in self.composition.services.values():
                 await parts.claims.end_leases()
         await self.composition.limits.load(self._clock())
-        for prepare in self.composition.before_start:
+        shared = self.composition.shared
+        for prepare in (*(() if shared is None else shared.before_start), *self.composition.before_start):
             await prepare()
         self._relaying = [
             asyncio.create_task(relay.run(), name=f"relay-{name}") for name, relay in self.relays.items()
@@ -103,6 +110,7 @@ class Process:
             workers += [(f"{parts.name}-worker", worker) for worker in parts.workers]
             workers.append((f"{parts.name}-claims", _claims_purge(parts, self._clock)))
         workers += self.composition.workers
+        workers += () if shared is None else shared.workers
         self._working = [asyncio.create_task(worker(), name=name) for name, worker in workers]
         self._working.append(asyncio.create_task(_save_quotas(self.composition.limits), name="quotas"))
 
@@ -129,11 +137,13 @@ class Process:
         async with AsyncExitStack() as closing:
             for parts in self.composition.services.values():
                 closing.push_async_callback(parts.steps.db.close)
+            if self.composition.shared is not None:
+                closing.push_async_callback(self.composition.shared.close)
             for closer in self.composition.closers:
                 closing.push_async_callback(closer)
 
 
-async def _save_quotas(limits: Limits) -> None:
+async def _save_quotas(limits: Limiter) -> None:
     """Write what was counted, every so often: a crash forgets no more than that."""
     while True:
         await asyncio.sleep(_QUOTAS_EVERY_S)

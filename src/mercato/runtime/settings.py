@@ -105,6 +105,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     tier_unlimited: Annotated[str, _doc(_TIER, pattern=_TIER_PATTERN)] = "0/0/0"
     address_rate: Annotated[_Count, _doc("requests per second of one client address; 0 is no limit")] = 0
     address_burst: Annotated[_Count, _doc("requests at once of one client address")] = 200
+    redis_url: Annotated[
+        str,
+        _doc(
+            "Redis that replicas share limits, token cuts and news of changes through; empty for none",
+            pattern=r"^\Z|^(rediss?|unix)://",
+            extra=SECRET,
+        ),
+    ] = ""
+    redis_prefix: Annotated[str, _doc("begin of every name in Redis", pattern=r"^[A-Za-z0-9._-]{1,64}\Z")] = (
+        "mercato"
+    )
+    unheard_tokens: Annotated[
+        Literal["accept", "refuse"],
+        _doc("whether a service accepts tokens while Redis cannot tell it which of them were cut off"),
+    ] = "accept"
     tenant_domain: Annotated[str, _doc("domain below which each store has a host; empty for none")] = ""
     max_body: Annotated[_Bytes, _doc("bytes of a request's body")] = 1024 * 1024
     max_import: Annotated[_Bytes, _doc("bytes of an import, which is read while it arrives")] = 1 << 30

@@ -234,7 +234,7 @@ class Attempts(Protocol):
         """
         ...
 
-    def forgive(self, tenant: TenantId, account: str) -> None:
+    async def forgive(self, tenant: TenantId, account: str) -> None:
         """Forget an account's failures: its owner has proved to be it in another way."""
         ...
 
@@ -242,7 +242,7 @@ class Attempts(Protocol):
 class LinkLimit(Protocol):
     """Limits how many links go to an address."""
 
-    def take(self, key: tuple[str, ...], *, at: datetime) -> int:
+    async def take(self, key: tuple[str, ...], *, at: datetime) -> int:
         """Count one, if it is allowed: return 0, or in how many seconds one will be."""
         ...
 

@@ -1,25 +1,28 @@
 """How users is put together."""
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 
-from mercato.adapters.identity.attempts import LinkLimit, MemoryAttempts
+from mercato.adapters.identity import attempts as memory
+from mercato.adapters.identity.cut_list import CutList, HeardCuts
 from mercato.adapters.identity.keys import KeyRing
 from mercato.adapters.identity.passwords import Argon2Passwords
 from mercato.adapters.identity.revocations import Revocations
 from mercato.adapters.identity.tokens import TokenIssuer, TokenTerms, TokenVerifier
 from mercato.adapters.service import ServiceParts, Worker
+from mercato.adapters.signals.port import NO_SIGNALS, Signals
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.stores import StoreDirectory
 from mercato.contracts.users import People
 from mercato.kernel.clock import Clock
-from mercato.kernel.tenancy import Tier
+from mercato.kernel.tenancy import TenantId, Tier
+from mercato.users.ports import Attempts, LinkLimit
 from mercato.users.routes import routes
 from mercato.users.routes.stores import Onboarding
 from mercato.users.service.credentials import Credentials
@@ -38,8 +41,11 @@ from mercato.users.stores.sql_sessions import SqlSessions
 from mercato.users.stores.sql_tenants import SqlTenants
 from mercato.users.stores.sql_users import SqlUsers
 from mercato.users.subscribers import FAMILIES, handlers
-from mercato.users.workers import purger
+from mercato.users.workers import CutSharing, purger
 from mercato.web.auth import FindStore
+
+STORES = "stores"
+"""The topic of the signals that a store has changed."""
 
 
 class UsersSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,6 +71,17 @@ class UsersSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 @dataclass(frozen=True, slots=True)
+class UsersShared:
+    """What the replicas of users share; alone, a process keeps it to itself."""
+
+    signals: Signals = NO_SIGNALS
+    attempts: Attempts = field(default_factory=memory.MemoryAttempts)
+    link_limit: LinkLimit = field(default_factory=memory.LinkLimit)
+    cuts: CutList | None = None
+    """Where other services read the cuts of tokens."""
+
+
+@dataclass(frozen=True, slots=True)
 class UsersService:
     """Users, wired. Nothing has been imported or made that only a first sign-in needs."""
 
@@ -81,27 +98,36 @@ class UsersService:
     cuts: SqlCuts
     links: Links
     people: People
-    take_up: Callable[[], Awaitable[None]]
+    take_up: Callable[[], Awaitable[object]]
     """Takes up what was cut before a restart; before the first request."""
 
 
-def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettings) -> UsersService:
+def build(
+    db: Database,
+    *,
+    clock: Clock,
+    key_folder: Path,
+    settings: UsersSettings,
+    shared: UsersShared | None = None,
+) -> UsersService:
     """Wire users on its database. `key_folder` holds the signing keys, and is made when needed."""
+    shared = shared or UsersShared()
     steps = Steps(db, source="/mercato/users", clock=clock)
     claims, log = SqlClaims(db), SqlAuditLog(steps)
     keys = KeyRing(key_folder)
     lifetime = timedelta(seconds=settings.token_ttl_s)
-    tokens, verifier, cuts = _identity(db, keys, settings, clock)
+    tokens, verifier, revocations = _identity(keys, settings, clock)
+    cuts = SqlCuts(db, revocations)
+    attempts = shared.attempts
     tenants = SqlTenants(steps, cuts)
     directory = CachedDirectory(tenants, clock=clock)
-    tenants.on_change(directory.forget)
+    tenants.on_change(_heard_by_all(directory, shared.signals))
     passwords = Argon2Passwords()
     signed_in, users_store = SqlSessions(steps, cuts), SqlUsers(steps, cuts)
     sessions = Sessions(tokens, SessionTerms(lifetime, timedelta(days=settings.refresh_ttl_days)), signed_in)
     stores = Stores(tenants, passwords, sessions, default_tier=settings.default_tier)
-    attempts = MemoryAttempts()
     machines = Machines(SqlApiClients(steps, cuts), stores, tokens, attempts, lifetime=lifetime)
-    links = Links(users_store, LinkLimit(), secret=keys.hash_secret, url=settings.link)
+    links = Links(users_store, shared.link_limit, secret=keys.hash_secret, url=settings.link)
     users = Users(
         users_store, stores, passwords, sessions, signed_in=signed_in, attempts=attempts, links=links
     )
@@ -112,19 +138,18 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
         steps=steps,
         claims=claims,
         routes=routes(
-            users,
-            stores,
-            machines,
-            credentials,
-            claims,
-            log,
+            *(users, stores, machines, credentials, claims, log),
             onboarding=settings.onboarding,
             issuer=settings.issuer,
-            jwks=_jwks(keys),
+            jwks=lambda: _jwks(keys),
         ),
         handlers=handlers(log),
         families=FAMILIES,
-        workers=(links.run, *_purgers(signed_in, cuts, log, settings, clock)),
+        workers=(
+            links.run,
+            *_purgers(signed_in, log, settings, clock),
+            *_cut_workers(db, cuts, revocations, shared, clock),
+        ),
     )
     return UsersService(
         parts=parts,
@@ -145,31 +170,58 @@ def build(db: Database, *, clock: Clock, key_folder: Path, settings: UsersSettin
 
 
 def _purgers(
-    signed_in: SqlSessions, cuts: SqlCuts, log: SqlAuditLog, settings: UsersSettings, clock: Clock
+    signed_in: SqlSessions, log: SqlAuditLog, settings: UsersSettings, clock: Clock
 ) -> tuple[Worker, ...]:
     """Wire what deletes what is no longer kept."""
     kept = timedelta(days=settings.audit_retention_days)
     return (
         purger("refresh tokens", signed_in.purge, clock=clock),
-        purger("cuts", cuts.purge, clock=clock),
         purger("audit entries", log.purge, clock=lambda: clock() - kept),
     )
 
 
-def _jwks(keys: KeyRing) -> Callable[[], Awaitable[bytes]]:
-    async def jwks() -> bytes:
-        return (await keys.keys()).jwks
-
-    return jwks
+async def _jwks(keys: KeyRing) -> bytes:
+    return (await keys.keys()).jwks
 
 
 def _identity(
-    db: Database, keys: KeyRing, settings: UsersSettings, clock: Clock
-) -> tuple[TokenIssuer, TokenVerifier, SqlCuts]:
-    """Wire what makes tokens, verifies them and cuts them off."""
-    lifetime = timedelta(seconds=settings.token_ttl_s)
-    terms = TokenTerms(settings.issuer, settings.audience, lifetime)
-    revocations = Revocations(lifetime, clock=clock)
+    keys: KeyRing, settings: UsersSettings, clock: Clock
+) -> tuple[TokenIssuer, TokenVerifier, Revocations]:
+    """Wire what makes tokens, verifies them, and knows which are cut off."""
+    terms = TokenTerms(settings.issuer, settings.audience, timedelta(seconds=settings.token_ttl_s))
+    revocations = Revocations(terms.lifetime, clock=clock)
     verifier = TokenVerifier(keys, terms, clock=clock, revocations=revocations)
     keys.on_drop(verifier.forget)
-    return TokenIssuer(keys, terms), verifier, SqlCuts(db, revocations)
+    return TokenIssuer(keys, terms), verifier, revocations
+
+
+def _cut_workers(
+    db: Database, cuts: SqlCuts, revocations: Revocations, shared: UsersShared, clock: Clock
+) -> tuple[Worker, ...]:
+    """Return what makes cuts known beyond this process, and forgets them."""
+    purging = purger("cuts", cuts.purge, clock=clock)
+    if db.dialect == "sqlite" and shared.cuts is None:
+        # A database in a file is one process's own.
+        return (purging,)
+    sharing = CutSharing(cuts, shared.cuts, matters=revocations.kept, clock=clock)
+    cuts.on_cut(sharing.made)
+    if shared.cuts is None:
+        return purging, sharing.run
+    return purging, sharing.run, HeardCuts(revocations, shared.cuts, shared.signals, clock=clock).run
+
+
+def _heard_by_all(directory: CachedDirectory, signals: Signals) -> Callable[[TenantId], None]:
+    """Return what is to be called when a store has changed, so that no replica remembers it as it was."""
+
+    def changed(tenant: TenantId) -> None:
+        directory.forget(tenant)
+        signals.tell(STORES, tenant)
+
+    def heard(words: Sequence[str]) -> None:
+        directory.forget(TenantId(words[0]))
+
+    def gap(hearing: bool) -> None:  # noqa: ARG001, FBT001  the port's own form; a memory of a second is bound enough
+        directory.forget_all()
+
+    signals.listen(STORES, heard, gap)
+    return changed

@@ -1,5 +1,6 @@
 """Health: whether the process lives, whether it may be sent requests, and what it needs."""
 
+import asyncio
 import enum
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Literal
@@ -35,16 +36,29 @@ class HealthReport(msgspec.Struct, frozen=True):
 class Health:
     """What a process knows of its own health."""
 
-    def __init__(self, service: str, version: str, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self,
+        service: str,
+        version: str,
+        checks: Mapping[str, Check],
+        neighbours: Mapping[str, Check] | None = None,
+    ) -> None:
+        """Run `checks` of what is needed, and those of `neighbours`, without which something still works."""
         self.phase = Phase.STARTING
         self._service = service
         self._version = version
         self._checks = dict(checks)
+        self._neighbours = dict(neighbours or {})
 
-    async def report(self, service: str | None = None) -> HealthReport:
-        """Run every check and say what came of it, for the process or in the name of one of its services."""
+    async def report(self, service: str | None = None, *, needed: bool = False) -> HealthReport:
+        """Run every check, or those of what is `needed`, and say what came of it.
+
+        It is told of the process, or in the name of one of its services.
+        """
+        wanted = self._checks if needed else self._checks | self._neighbours
+        found = await asyncio.gather(*(check() for check in wanted.values()))
         checks: dict[str, Literal["ok", "failing"]] = {
-            name: "ok" if await check() else "failing" for name, check in self._checks.items()
+            name: "ok" if good else "failing" for name, good in zip(wanted, found, strict=True)
         }
         status: Literal["ok", "degraded"] = "ok" if "failing" not in checks.values() else "degraded"
         return HealthReport(status, service or self._service, self._version, self.phase, checks)
@@ -75,7 +89,7 @@ def routes(health: Health, services: Collection[str]) -> Routes:
     @api.get("/health/ready", allow=PUBLIC, in_contract=False)
     async def ready(call: Call) -> Response:  # noqa: ARG001  the health is nobody's own
         """Say whether requests may be sent: not while starting, draining or lacking something."""
-        found = await health.report()
+        found = await health.report(needed=True)
         usable = found.phase is Phase.SERVING and found.status == "ok"
         return Response(200 if usable else 503, msgspec.json.encode(found))
 

@@ -7,7 +7,7 @@ nobody spends a store's quota from outside.
 
 import ipaddress
 import math
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
@@ -19,7 +19,8 @@ from mercato.web.http import Header
 
 MAX_KEYS = 50_000
 """How many addresses are told apart; of more, those idle for longest are forgotten."""
-_REQUEST = 1_000_000
+REQUEST = 1_000_000
+"""What one request costs, in a bucket's units."""
 _IPV6_SITE = 64
 """Bits of an IPv6 address that tell one customer of a provider from the next (RFC 6177)."""
 
@@ -41,7 +42,7 @@ class Allowance:
 
 
 @dataclass(frozen=True, slots=True)
-class _Verdict:
+class Verdict:
     """What came of one request: what is left, and when all of it is there again."""
 
     limit: int
@@ -60,6 +61,22 @@ class _Verdict:
         ]
 
 
+def rated(per_s: int, burst: int, missing: int, wait: int, now: datetime) -> Verdict:
+    """Return what came of a request: `missing` of the bucket, and to `wait` for, both in its units."""
+    size = max(burst, 1) * REQUEST
+    reset = now + timedelta(microseconds=-(-missing // per_s))
+    retry_after = -(-wait // (per_s * 1_000_000)) if wait > 0 else 0
+    return Verdict(per_s, (size - missing) // REQUEST, reset, retry_after)
+
+
+def of_the_day(per_day: int, left: int, day: date, now: datetime) -> Verdict:
+    """Return what is left of a day's quota once this request is counted; `left` is what was before."""
+    tomorrow = datetime(day.year, day.month, day.day, tzinfo=UTC) + timedelta(days=1)
+    if left <= 0:
+        return Verdict(per_day, 0, tomorrow, max(math.ceil((tomorrow - now).total_seconds()), 1))
+    return Verdict(per_day, left - 1, tomorrow)
+
+
 class _Rate:
     """Requests per second with a burst, by key.
 
@@ -71,21 +88,19 @@ class _Rate:
         self._full_at: dict[str, tuple[int, int]] = {}
         """By key: the rate, and the moment in its units."""
 
-    def take(self, key: str, per_s: int, burst: int, now: datetime) -> _Verdict:
+    def take(self, key: str, per_s: int, burst: int, now: datetime) -> Verdict:
         """Count one request of `key`, if it is allowed."""
-        micros, size = to_micros(now), max(burst, 1) * _REQUEST
+        micros, size = to_micros(now), max(burst, 1) * REQUEST
         rate, full_at = self._full_at.pop(key, (per_s, 0))
         # A clock that was set back must not keep anybody waiting for longer than an empty bucket does.
         missing = min(max(full_at - micros * rate, 0), size)
-        wait = missing + _REQUEST - size
+        wait = missing + REQUEST - size
         if wait <= 0:
-            missing += _REQUEST
+            missing += REQUEST
         if len(self._full_at) >= MAX_KEYS:
             del self._full_at[next(iter(self._full_at))]
         self._full_at[key] = per_s, micros * per_s + missing
-        reset = now + timedelta(microseconds=-(-missing // per_s))
-        retry_after = -(-wait // (per_s * 1_000_000)) if wait > 0 else 0
-        return _Verdict(per_s, (size - missing) // _REQUEST, reset, retry_after)
+        return rated(per_s, burst, missing, wait, now)
 
 
 class QuotaStore(Protocol):
@@ -100,8 +115,32 @@ class QuotaStore(Protocol):
         ...
 
 
+Told = list[Header]
+"""The headers that tell of a limit; none where none applies."""
+
+
+class Limiter(Protocol):
+    """Counts requests, and refuses those beyond a limit. What it is asked it answers at once, or soon."""
+
+    def of_address(self, client: str, now: datetime) -> Told | Awaitable[Told]:
+        """Count a request of an address; return the headers that tell of it. Raises RateLimited."""
+        ...
+
+    def of_store(self, store: TenantId, tier: Tier, now: datetime) -> Told | Awaitable[Told]:
+        """Count a request of a store; return the headers that tell of it. Raises RateLimited."""
+        ...
+
+    async def load(self, now: datetime) -> None:
+        """Take up the day's counts from before a restart."""
+        ...
+
+    async def save(self) -> None:
+        """Write the day's counts that have changed. Raises what the store raises; try again then."""
+        ...
+
+
 class Limits:
-    """Counts requests. Its counts are this process's; the day's are kept in a store."""
+    """See Limiter. Its counts are this process's; the day's are kept in a store."""
 
     def __init__(
         self,
@@ -111,8 +150,8 @@ class Limits:
         quotas: QuotaStore | None = None,
     ) -> None:
         """`address` is allowed to every client address; None sets no limit to it."""
-        self._tiers = dict(tiers)
-        self._address = address
+        self.tiers = dict(tiers)
+        self.address = address if address is not None and address.per_s else None
         self._quotas = quotas
         self._addresses = _Rate()
         self._stores = _Rate()
@@ -120,46 +159,54 @@ class Limits:
         self._used: dict[TenantId, int] = {}
         self._unsaved: set[TenantId] = set()
 
-    def of_address(self, client: str, now: datetime) -> list[Header]:
+    def of_address(self, client: str, now: datetime) -> Told:
         """Count a request of an address; return the headers that tell of it. Raises RateLimited."""
-        if self._address is None or not self._address.per_s:
+        if self.address is None:
             return []
-        verdict = self._addresses.take(site(client), self._address.per_s, self._address.burst, now)
-        return _told(verdict, "Too many requests from this address.")
+        verdict = self._addresses.take(site(client), self.address.per_s, self.address.burst, now)
+        return told_of_address(verdict)
 
-    def of_store(self, store: TenantId, tier: Tier, now: datetime) -> list[Header]:
+    def of_store(self, store: TenantId, tier: Tier, now: datetime) -> Told:
         """Count a request of a store; return the headers that tell of it. Raises RateLimited.
 
         Of two limits the headers tell of the one that is nearer. A request that is refused is not counted
         against the day.
         """
-        allowance = self._tiers[tier]
+        allowance = self.tiers[tier]
         day = self._of_day(store, allowance.per_day, now) if allowance.per_day else None
+        if day is not None and day.retry_after:
+            return told_of_store(tier, None, day)
         rate = None
         if allowance.per_s:
             rate = self._stores.take(store, allowance.per_s, allowance.burst, now)
-            _told(rate, f"Too many requests for a store of the tier {tier}.")
-        if day is None:
-            return [] if rate is None else rate.headers
-        self._used[store] = self._used.get(store, 0) + 1
-        self._unsaved.add(store)
-        return day.headers if rate is None or day.remaining < rate.remaining else rate.headers
+        told = told_of_store(tier, rate, day)
+        if day is not None:
+            self._used[store] = self._used.get(store, 0) + 1
+            self._unsaved.add(store)
+        return told
 
-    def _of_day(self, store: TenantId, per_day: int, now: datetime) -> _Verdict:
-        """Return what is left of the day's quota once this request is counted. Raises RateLimited."""
-        today = now.astimezone(UTC).date()
-        if today > self._day:
-            self._day = today
+    def _of_day(self, store: TenantId, per_day: int, now: datetime) -> Verdict:
+        """Return what is left of the day's quota once this request is counted."""
+        # A clock that was set back over midnight goes on with the day that had begun.
+        self._begin(now.astimezone(UTC).date())
+        return of_the_day(per_day, per_day - self._used.get(store, 0), self._day, now)
+
+    def _begin(self, day: date) -> None:
+        if day > self._day:
+            self._day = day
             self._used.clear()
             self._unsaved.clear()
-        # A clock that was set back over midnight goes on with the day that had begun.
-        tomorrow = datetime(self._day.year, self._day.month, self._day.day, tzinfo=UTC) + timedelta(days=1)
-        left = per_day - self._used.get(store, 0)
-        if left <= 0:
-            wait = math.ceil((tomorrow - now).total_seconds())
-            spent = _Verdict(per_day, 0, tomorrow, max(wait, 1))
-            _told(spent, f"The store has used its {per_day} requests of today.")
-        return _Verdict(per_day, left - 1, tomorrow)
+
+    def counted(self, store: TenantId) -> tuple[date, int]:
+        """Return how many requests of a store have been counted, and of which day."""
+        return self._day, self._used.get(store, 0)
+
+    def raise_to(self, store: TenantId, day: date, used: int) -> None:
+        """Take up what others have counted of a store; its count never becomes less."""
+        self._begin(day)
+        if day == self._day and used > self._used.get(store, 0):
+            self._used[store] = used
+            self._unsaved.add(store)
 
     async def load(self, now: datetime) -> None:
         """Take up the day's counts from before a restart."""
@@ -185,12 +232,27 @@ class Limits:
 class OverLimit(RateLimited):
     """A refusal that tells of the limit in its headers."""
 
-    def __init__(self, message: str, verdict: _Verdict) -> None:
+    def __init__(self, message: str, verdict: Verdict) -> None:
         super().__init__(message, retry_after=verdict.retry_after)
         self.headers = verdict.headers
 
 
-def _told(verdict: _Verdict, refusal: str) -> list[Header]:
+def told_of_address(verdict: Verdict) -> Told:
+    """Return the headers. Raises OverLimit."""
+    return _told(verdict, "Too many requests from this address.")
+
+
+def told_of_store(tier: Tier, rate: Verdict | None, day: Verdict | None) -> Told:
+    """Return the headers; of two limits they tell of the one that is nearer. Raises OverLimit."""
+    if day is not None and day.retry_after:
+        raise OverLimit(f"The store has used its {day.limit} requests of today.", day)
+    if rate is not None:
+        headers = _told(rate, f"Too many requests for a store of the tier {tier}.")
+        return headers if day is None or day.remaining >= rate.remaining else day.headers
+    return [] if day is None else day.headers
+
+
+def _told(verdict: Verdict, refusal: str) -> Told:
     if verdict.retry_after:
         raise OverLimit(refusal, verdict)
     return verdict.headers

@@ -34,7 +34,7 @@ from mercato.web.envelope import Download, Upload
 from mercato.web.errors import HeadersTooLarge, InternalError, Misframed, UnsupportedMediaType, error_response
 from mercato.web.health import SERVICE_PATHS
 from mercato.web.http import Chunks, Header, Request, Response
-from mercato.web.limits import Limits, OverLimit
+from mercato.web.limits import Limiter, OverLimit
 from mercato.web.metrics import RequestMetrics
 from mercato.web.router import Router
 from mercato.web.under_way import UnderWay
@@ -109,7 +109,7 @@ class Shell:
         *,
         authenticator: Authenticator,
         stores: Stores,
-        limits: Limits,
+        limits: Limiter,
         cors: Cors,
         access_log: AccessLog,
         metrics: RequestMetrics,
@@ -209,7 +209,8 @@ class Shell:
             raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
         _check_framing(request.headers)
         if not request.path.startswith(_UNLIMITED):
-            seen.limits = self._limits.of_address(request.client, seen.at)
+            told = self._limits.of_address(request.client, seen.at)
+            seen.limits = told if isinstance(told, list) else await told
         if request.method == "OPTIONS":
             return self._options(request)
         endpoint, params = self._router.find(request.method, request.path)
@@ -250,7 +251,8 @@ class Shell:
         acting = await self._stores.acting_in(request, seen.caller)
         seen.tenant, seen.caller, seen.away = acting.tenant, acting.caller, acting.home is not None
         if acting.caller is not None and not acting.caller.names_store and acting.store is not None:
-            seen.limits = self._limits.of_store(acting.tenant, acting.store.tier, seen.at) or seen.limits
+            told = self._limits.of_store(acting.tenant, acting.store.tier, seen.at)
+            seen.limits = (told if isinstance(told, list) else await told) or seen.limits
         act_for(acting.tenant)
         return Call(seen.request_id, acting.tenant, seen.at, request.client, acting.caller)
 

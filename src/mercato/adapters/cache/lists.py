@@ -36,6 +36,16 @@ class ListCache:
         if len(self._generations) > _MAX_STORES:
             self._generations.popitem(last=False)
 
+    def clear(self) -> None:
+        """Forget every list of every store."""
+        # No number is given twice, so what is still under way is kept where nobody looks for it.
+        self._generations.clear()
+        self._cache.clear()
+
+    def bound_age(self, most_s: float | None) -> None:
+        """Keep what is loaded from now on for no longer than that; None: for as long as was meant."""
+        self._cache.bound_age(most_s)
+
     def _key(self, tenant: str, query: str) -> str:
         generation = self._generations.get(tenant)
         if generation is None:

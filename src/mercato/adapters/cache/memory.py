@@ -20,7 +20,7 @@ class MemoryCache:
         now: Callable[[], float] = time.monotonic,
     ) -> None:
         """`now` returns seconds that never run backwards."""
-        self._ttl_s = ttl_s
+        self._ttl_s = self._full_ttl_s = ttl_s
         self._max_entries = max_entries
         self._max_bytes = max_bytes
         self._now = now
@@ -55,6 +55,16 @@ class MemoryCache:
         """Forget `key`, and begin a new generation of it: a load under way is not kept."""
         self._loads.pop(key, None)
         self._drop(key)
+
+    def clear(self) -> None:
+        """Forget everything, and begin a new generation of every key."""
+        self._loads.clear()
+        self._entries.clear()
+        self._bytes = 0
+
+    def bound_age(self, most_s: float | None) -> None:
+        """Keep what is loaded from now on for no longer than that; None: for as long as was meant."""
+        self._ttl_s = self._full_ttl_s if most_s is None else min(most_s, self._full_ttl_s)
 
     async def _load(self, key: Key, load: Load) -> bytes:
         this = asyncio.current_task()

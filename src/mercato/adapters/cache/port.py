@@ -27,3 +27,11 @@ class Cache(Protocol):
     def invalidate(self, key: Key) -> None:
         """Forget `key`: whoever asks from now on gets what was loaded after this."""
         ...
+
+    def clear(self) -> None:
+        """Forget everything: whoever asks from now on gets what was loaded after this."""
+        ...
+
+    def bound_age(self, most_s: float | None) -> None:
+        """Keep what is loaded from now on for no longer than that; None: for as long as was meant."""
+        ...

@@ -52,6 +52,13 @@ class _Window:
             tally.at.append(at)
         return math.ceil(wait)
 
+    def note(self, key: Hashable, *, at: datetime) -> None:
+        """Count one, whether it is allowed or not."""
+        tally = self._tally(key)
+        tally.full_for(self._limit, at - self._span)
+        if len(tally.at) < self._limit:
+            tally.at.append(at)
+
     def forget(self, key: Hashable) -> None:
         """Begin to count anew."""
         if key in self._tallies:
@@ -100,14 +107,24 @@ class _Window:
         return tally
 
 
-class LinkLimit(_Window):
+class LinkLimit:
     """See users.ports.LinkLimit."""
 
     def __init__(self, limit: int = 5, span: timedelta = timedelta(hours=1)) -> None:
-        super().__init__(limit, span)
+        self.limit = limit
+        self.span = span
+        self._window = _Window(limit, span)
+
+    async def take(self, key: tuple[str, ...], *, at: datetime) -> int:
+        """Count one, if it is allowed: return 0, or in how many seconds one will be."""
+        return self._window.take(key, at=at)
+
+    def note(self, key: tuple[str, ...], *, at: datetime) -> None:
+        """Count one that was allowed elsewhere."""
+        self._window.take(key, at=at)
 
 
-class _Attempt:
+class Attempt:
     """See users.ports.Attempt."""
 
     outcome: bool | None = None
@@ -127,16 +144,17 @@ class MemoryAttempts:
     def __init__(
         self, *, of_account: int = 10, of_address: int = 100, span: timedelta = timedelta(minutes=15)
     ) -> None:
+        self.of_account, self.of_address, self.span = of_account, of_address, span
         self._accounts = _Window(of_account, span)
         self._addresses = _Window(of_address, span)
 
     @asynccontextmanager
     async def attempt(
         self, tenant: TenantId, account: str, address: str, *, at: datetime
-    ) -> AsyncIterator[_Attempt]:
+    ) -> AsyncIterator[Attempt]:
         """Begin an attempt. Raises RateLimited."""
         key, client = (tenant, account), site(address)
-        attempt = _Attempt()
+        attempt = Attempt()
         of_account = await self._accounts.enter(key, at=at)
         try:
             of_address = await self._addresses.enter(client, at=at)
@@ -151,6 +169,16 @@ class MemoryAttempts:
             failed_at = at if attempt.outcome is False else None
             self._accounts.leave(key, of_account, failed_at=failed_at)
 
-    def forgive(self, tenant: TenantId, account: str) -> None:
+    async def forgive(self, tenant: TenantId, account: str) -> None:
         """Forget an account's failures."""
         self._accounts.forget((tenant, account))
+
+    def note(
+        self, tenant: TenantId, account: str, address: str, *, outcome: bool | None, at: datetime
+    ) -> None:
+        """Count what came of an attempt that was let through elsewhere."""
+        if outcome:
+            self._accounts.forget((tenant, account))
+        elif outcome is False:
+            self._accounts.note((tenant, account), at=at)
+            self._addresses.note(site(address), at=at)

@@ -6,9 +6,10 @@ subject as it was before the change always sorts before the cut.
 """
 
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from mercato.kernel.clock import Clock
-from mercato.kernel.ids import uuid7
+from mercato.kernel.ids import sort_after, uuid7
 from mercato.kernel.tenancy import TenantId
 
 LEEWAY = timedelta(seconds=30)
@@ -18,6 +19,14 @@ LEEWAY = timedelta(seconds=30)
 def of_store(tenant: TenantId) -> str:
     """Return the subject that a cut of all tokens of a store is about."""
     return f"store:{tenant}"
+
+
+class Cut(NamedTuple):
+    """From `cut` on, until which moment it matters, for a subject."""
+
+    subject: str
+    cut: str
+    until: datetime
 
 
 class Revocations:
@@ -39,17 +48,24 @@ class Revocations:
 
         Called once the change that is the reason is durable.
         """
+        self._keep(subject, uuid7(), self._clock() + self.kept)
+
+    def restore(self, subject: str, cut: str, until: datetime) -> None:
+        """Take up a cut from before a restart or from elsewhere, which matters until that moment.
+
+        Tokens that are given out here from now on lie after it, however the clocks differ.
+        """
+        known = self._cuts.get(subject)
+        if known is None or known[0] < cut:
+            sort_after(cut)
+            self._keep(subject, cut, until)
+
+    def _keep(self, subject: str, cut: str, until: datetime) -> None:
         now = self._clock()
         while self._cuts and (first := next(iter(self._cuts))) and self._cuts[first][1] <= now:
             del self._cuts[first]
         self._cuts.pop(subject, None)
-        self._cuts[subject] = uuid7(), now + self.kept
-
-    def restore(self, subject: str, cut: str, until: datetime) -> None:
-        """Take up a cut from before a restart, which matters until that moment."""
-        known = self._cuts.get(subject)
-        if known is None or known[0] < cut:
-            self._cuts[subject] = cut, until
+        self._cuts[subject] = cut, until
 
     def refuses(self, subject: str, token_id: str) -> bool:
         """Say whether the subject's token lies before its cut."""

@@ -61,7 +61,7 @@ def links(api: Routes, credentials: Credentials) -> None:
     )
     async def forgot(call: Call, body: Forgot) -> None:
         """Send a link to reset the password, if there is such an account: the answer does not tell."""
-        credentials.forgot(call.tenant, body.email, at=call.now)
+        await credentials.forgot(call.tenant, body.email, at=call.now)
 
     @api.post(
         "/api/v1/users/password/reset",

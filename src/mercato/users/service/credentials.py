@@ -72,12 +72,12 @@ class Credentials:
         check_active(fresh)
         return await self._sessions.signed_in(fresh, secret, token_id=token_id, at=at)
 
-    def forgot(self, tenant: TenantId, email: str, *, at: datetime) -> None:
+    async def forgot(self, tenant: TenantId, email: str, *, at: datetime) -> None:
         """Send a link to reset the password, if there is such an account; nobody is told whether.
 
         Raises Unavailable while too many links wait.
         """
-        self._links.reset(tenant, email, at=at)
+        await self._links.reset(tenant, email, at=at)
 
     async def reset_password(self, token: str, new: str, *, at: datetime, by: ByUser) -> None:
         """Set a new password by a link's token; every session and token of the user ends.
@@ -107,7 +107,7 @@ class Credentials:
 
         if not await self._users.change_password(account, new_hash, None, also=accept, at=at, by=by(user)):
             raise refused()
-        self._attempts.forgive(user.tenant_id, email_key(user.email))
+        await self._attempts.forgive(user.tenant_id, email_key(user.email))
 
     async def send_verification(self, caller: Principal, *, at: datetime) -> int:
         """Send the caller a link that verifies their email, unless it is verified.
@@ -117,7 +117,7 @@ class Credentials:
         user = await self._users.find(home(caller), caller.user_id)
         if user is None:
             raise NotFound("There is no such user.")
-        return 0 if user.email_verified else self._links.verify(user, at=at)
+        return 0 if user.email_verified else await self._links.verify(user, at=at)
 
     async def verify_email(self, token: str, *, at: datetime, by: Cause) -> User:
         """Note, by a link's token, that the user reads their email.

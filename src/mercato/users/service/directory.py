@@ -48,3 +48,8 @@ class CachedDirectory:
         """Read the store afresh from now on: it has changed."""
         self._changes += 1
         self._remembered.pop(tenant, None)
+
+    def forget_all(self) -> None:
+        """Read every store afresh from now on: some may have changed."""
+        self._changes += 1
+        self._remembered.clear()

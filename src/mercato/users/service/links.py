@@ -69,41 +69,43 @@ class Links:
         self._key: bytes | None = None
         self._waiting: asyncio.Queue[_Wanted] = asyncio.Queue(MAX_WAITING)
 
-    def reset(self, tenant: TenantId, email: str, *, at: datetime) -> None:
+    async def reset(self, tenant: TenantId, email: str, *, at: datetime) -> None:
         """Have a link mailed to reset the password, if there is such an account; nobody is told whether.
 
         Beyond the limit nothing is mailed. Raises Unavailable while too many wait.
         """
-        self._ask(_Wanted("reset-password", tenant, email), at)
+        await self._ask(_Wanted("reset-password", tenant, email), at)
 
-    def verify(self, user: User, *, at: datetime) -> int:
+    async def verify(self, user: User, *, at: datetime) -> int:
         """Have a link mailed to verify the email; return 0, or in how many seconds another may be.
 
         Where too many wait none is mailed: the user may ask again.
         """
         try:
-            return self._ask(_Wanted("verify-email", user.tenant_id, user.email), at)
+            return await self._ask(_Wanted("verify-email", user.tenant_id, user.email), at)
         except Unavailable:
             log.warning("too many links wait", extra={"tenant": user.tenant_id, "user": user.id})
             return 0
 
-    def invite(self, user: User, *, at: datetime) -> None:
+    async def invite(self, user: User, *, at: datetime) -> None:
         """Have another link mailed to accept an invitation. Where too many wait none is."""
         try:
-            self._ask(_Wanted("accept-invitation", user.tenant_id, user.email), at)
+            await self._ask(_Wanted("accept-invitation", user.tenant_id, user.email), at)
         except Unavailable:
             log.warning("too many links wait", extra={"tenant": user.tenant_id, "user": user.id})
 
-    def welcome(self, user: User, *, at: datetime) -> None:
+    async def welcome(self, user: User, *, at: datetime) -> None:
         """Count the link that the first mail to a new user carries: it verifies the email, or invites."""
         action: LinkAction = "accept-invitation" if user.is_invited else "verify-email"
-        self._limit.take(_key(_Wanted(action, user.tenant_id, user.email)), at=at)
+        await self._limit.take(_key(_Wanted(action, user.tenant_id, user.email)), at=at)
 
-    def _ask(self, wanted: _Wanted, at: datetime) -> int:
+    async def _ask(self, wanted: _Wanted, at: datetime) -> int:
         if self._waiting.full():
             raise Unavailable("Too many emails are waiting to be sent.")
-        wait = self._limit.take(_key(wanted), at=at)
+        wait = await self._limit.take(_key(wanted), at=at)
         if not wait:
+            if self._waiting.full():
+                raise Unavailable("Too many emails are waiting to be sent.")
             self._waiting.put_nowait(wanted)
         return wait
 

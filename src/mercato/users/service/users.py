@@ -67,7 +67,7 @@ class Users:
         account = Account(user, await self._passwords.hash(new.password))
         secret, session = self._sessions.new(user, at=at)
         await self._users.add(account, session, events, by=by)
-        self._links.welcome(user, at=at)
+        await self._links.welcome(user, at=at)
         return await self._sessions.signed_in(user, secret, token_id=token_id, at=at)
 
     async def login(
@@ -155,7 +155,7 @@ class Users:
         user, events = create_user(new, caller.tenant, user_id, role, at=at, is_active=new.is_active)
         hashed = NO_PASSWORD if new.password is None else await self._passwords.hash(new.password)
         made = await self._users.add(Account(user, hashed), None, events, by=by)
-        self._links.welcome(made, at=at)
+        await self._links.welcome(made, at=at)
         return made
 
     async def change(
@@ -186,7 +186,7 @@ class Users:
         changed = await self._users.change(_store_of(caller, user_id), user_id, decide, by=by)
         returns = changed.is_invited and changed.is_active and not seen[0].is_active
         if changed.email != seen[0].email or returns:
-            self._prove(changed, at=at)
+            await self._prove(changed, at=at)
         return changed
 
     async def delete(
@@ -225,12 +225,12 @@ class Users:
         account = Account(user, await self._passwords.hash(new.password))
         return await self._users.add(account, None, events, by=by)
 
-    def _prove(self, user: User, *, at: datetime) -> None:
+    async def _prove(self, user: User, *, at: datetime) -> None:
         """Send a link by which somebody proves to be who reads the email."""
         if user.is_invited:
-            self._links.invite(user, at=at)
+            await self._links.invite(user, at=at)
         else:
-            self._links.verify(user, at=at)
+            await self._links.verify(user, at=at)
 
     async def _found(self, tenant: TenantId, user_id: UserId) -> User:
         user = await self._users.find(tenant, user_id)

@@ -1,8 +1,9 @@
 """Cuts of tokens in a relational database, so that a restart revives no token."""
 
+from collections.abc import Callable
 from datetime import datetime
 
-from mercato.adapters.identity.revocations import Revocations, of_store
+from mercato.adapters.identity.revocations import Cut, Revocations, of_store
 from mercato.adapters.sql.database import Database, Tx
 from mercato.kernel.clock import from_micros, to_micros
 from mercato.kernel.ids import id_in
@@ -20,39 +21,53 @@ class SqlCuts:
     def __init__(self, db: Database, revocations: Revocations) -> None:
         self._db = db
         self._revocations = revocations
+        self._tell: Callable[[Cut], None] = lambda _: None
+
+    def on_cut(self, tell: Callable[[Cut], None]) -> None:
+        """Have `tell` called with each cut that is made here, once it is durable."""
+        self._tell = tell
 
     async def cut(self, tx: Tx, tenant: TenantId, subject: str, *, at: datetime) -> None:
         """Refuse, once the step is durable, every token that `subject` has been given until then."""
+        # A token may still be made while the step commits, and elsewhere by a clock that is ahead.
+        made = Cut(subject, id_in(_COMMIT_S), at + self._revocations.kept)
         await tx.execute(
             "INSERT INTO token_cuts (tenant_id, subject, cut, until) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (tenant_id, subject) DO UPDATE SET cut = excluded.cut, until = excluded.until"
             " WHERE excluded.cut > token_cuts.cut",
-            # A token may still be made while the step commits.
-            (tenant, subject, id_in(_COMMIT_S), to_micros(at + self._revocations.kept)),
+            (tenant, subject, made.cut, to_micros(made.until)),
         )
-        tx.after_commit(lambda: self._revocations.cut(subject))
+        tx.after_commit(lambda: self._made(made))
 
     async def begin(self, tx: Tx, tenant: TenantId, first: str, *, at: datetime) -> None:
         """Refuse, once the step is durable, every token of the store whose id sorts before `first`.
 
         A store of the same id may have been purged a moment ago, and its tokens are not this one's.
         """
-        until = at + self._revocations.kept
+        made = Cut(of_store(tenant), first, at + self._revocations.kept)
         await tx.execute(
             "INSERT INTO token_cuts (tenant_id, subject, cut, until) VALUES (?, ?, ?, ?)",
-            (tenant, _WHOLE_STORE, first, to_micros(until)),
+            (tenant, _WHOLE_STORE, first, to_micros(made.until)),
         )
-        tx.after_commit(lambda: self._revocations.restore(of_store(tenant), first, until))
+        tx.after_commit(lambda: self._made(made))
 
-    async def load(self, *, at: datetime) -> None:
-        """Take up the cuts from before a restart."""
+    def _made(self, cut: Cut) -> None:
+        self._revocations.restore(*cut)
+        self._tell(cut)
+
+    async def load(self, *, at: datetime) -> list[Cut]:
+        """Take up the cuts from before a restart, or of other replicas, that matter then; return them."""
         rows = await self._db.search(
             "SELECT tenant_id, subject, cut, until FROM token_cuts WHERE until > ? ORDER BY until",
             (to_micros(at),),
         )
-        for tenant, subject, cut, until in rows:
-            cut_of = of_store(tenant) if subject == _WHOLE_STORE else subject
-            self._revocations.restore(cut_of, cut, from_micros(until))
+        found = [
+            Cut(of_store(tenant) if subject == _WHOLE_STORE else subject, cut, from_micros(until))
+            for tenant, subject, cut, until in rows
+        ]
+        for each in found:
+            self._revocations.restore(*each)
+        return found
 
     async def purge(self, *, before: datetime, limit: int) -> int:
         """Delete up to `limit` cuts that no longer matter; return how many."""

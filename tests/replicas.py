@@ -1,0 +1,98 @@
+"""Replicas in one process, which share what replicas share: through Redis, or a double of it."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+
+from mercato.adapters.redis.connection import RedisLink
+from mercato.adapters.redis.signals import RedisSignals
+from mercato.adapters.signals.port import Gap, Heard
+
+WAIT_S = 10.0
+
+
+async def until(holds: Callable[[], object], *, within_s: float = WAIT_S) -> float:
+    """Wait until something holds; return how many seconds that took."""
+    began = time.monotonic()
+    while not holds():
+        assert time.monotonic() - began < within_s, "it did not come to that in time"
+        await asyncio.sleep(0.002)
+    return time.monotonic() - began
+
+
+async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = WAIT_S) -> float:
+    """Ask until something holds; return how many seconds that took."""
+    began = time.monotonic()
+    while not await holds():
+        assert time.monotonic() - began < within_s, "it did not come to that in time"
+        await asyncio.sleep(0.005)
+    return time.monotonic() - began
+
+
+@dataclass
+class DoubleSignals:
+    """See adapters.signals.port.Signals: one replica on a hub."""
+
+    hub: "Hub"
+    listeners: list[tuple[str, Heard, Gap]] = field(default_factory=list)
+
+    def tell(self, topic: str, *words: str) -> None:
+        for other in self.hub.replicas:
+            if other is not self and self.hub.whole:
+                other.hear(topic, words)
+
+    def hear(self, topic: str, words: tuple[str, ...]) -> None:
+        for wanted, heard, _ in self.listeners:
+            if wanted == topic:
+                heard(words)
+
+    def listen(self, topic: str, heard: Heard, gap: Gap) -> None:
+        self.listeners.append((topic, heard, gap))
+
+
+@dataclass
+class Hub:
+    """Connects replicas in one process, until it is told not to."""
+
+    replicas: list[DoubleSignals] = field(default_factory=list)
+    whole: bool = True
+
+    def join(self) -> DoubleSignals:
+        self.replicas.append(DoubleSignals(self))
+        return self.replicas[-1]
+
+    def set(self, *, whole: bool) -> None:
+        self.whole = whole
+        for replica in self.replicas:
+            for _, _, gap in replica.listeners:
+                gap(whole)
+
+
+@asynccontextmanager
+async def linked(url: str, prefix: str) -> AsyncIterator[RedisLink]:
+    """Connect to Redis, and keep looking for it."""
+    link = RedisLink(url, prefix=prefix)
+    await link.probe()
+    watching = asyncio.create_task(link.watch())
+    try:
+        yield link
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+        await link.close()
+
+
+@asynccontextmanager
+async def carried(link: RedisLink, *signals: RedisSignals) -> AsyncIterator[None]:
+    """Carry signals, once those who listen to them are known."""
+    tasks = [asyncio.create_task(each.run()) for each in signals]
+    try:
+        if link.up:
+            await until(lambda: all(each.hearing for each in signals))
+        yield
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
