@@ -25,7 +25,7 @@ $(STAMP): pyproject.toml uv.lock
 	@touch $@
 
 setup-engines: ## Install what the fault tests and the bench need and this machine lacks (Debian, as root)
-	@command -v strace >/dev/null && command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq strace wrk; }
+	@tools/setup-engines
 
 demo: setup ## Install, make sample data, run; prints addresses and logins
 	@$(BIN)/mercato up --demo

@@ -5,9 +5,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import postgres_server
+from tests import postgres_server, rabbitmq_server
 
-_FOUND: dict[str, Callable[[], bool]] = {"postgres": lambda: postgres_server.binaries() is not None}
+_FOUND: dict[str, Callable[[], bool]] = {
+    "postgres": lambda: postgres_server.binaries() is not None,
+    "rabbitmq": lambda: rabbitmq_server.binaries() is not None,
+}
 
 
 def available(name: str) -> bool:

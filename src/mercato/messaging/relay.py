@@ -9,7 +9,7 @@ import logging
 from datetime import timedelta
 
 from mercato.kernel.clock import Clock
-from mercato.messaging.bus import Bus
+from mercato.messaging.bus import Publisher
 from mercato.messaging.outbox import Outbox
 
 log = logging.getLogger(__name__)
@@ -25,7 +25,9 @@ _RETRY_FIRST_S, _RETRY_MOST_S = 0.05, 5.0
 class Relay:
     """Moves one outbox to the bus."""
 
-    def __init__(self, name: str, outbox: Outbox, bus: Bus, *, clock: Clock, retention: timedelta) -> None:
+    def __init__(
+        self, name: str, outbox: Outbox, bus: Publisher, *, clock: Clock, retention: timedelta
+    ) -> None:
         """`retention` is how long sent events are kept, for consumers that missed some."""
         self._name = name
         self._outbox = outbox
