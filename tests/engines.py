@@ -22,3 +22,5 @@ def available(name: str) -> bool:
 
 SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 """Marks a test of what is SQLite's own: its file, its plans, its one writer."""
+POSTGRES = pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+"""Marks a test of what several processes do on one database."""

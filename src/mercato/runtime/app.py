@@ -45,7 +45,8 @@ def application(
     """Return the shell over every endpoint, and the health that its life is told to."""
     metrics = RequestMetrics(registry)
     composition = process.composition
-    health = Health(composition.name, __version__, _checks(process))
+    # Without its broker a service serves: its events wait in its outbox.
+    health = Health(composition.name, __version__, _checks(process), tolerated=("bus",))
     endpoints = contract_of(process, clock)
     endpoints += health_web.routes(health).endpoints + docs.routes().endpoints
     endpoints += _operations(metrics, QueueMetrics(process, registry), endpoints).endpoints
@@ -110,6 +111,13 @@ def _checks(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:
         return process.alive
 
     checks["workers"] = workers
+    bus = process.composition.bus
+    if bus is not None:
+
+        async def connected() -> bool:
+            return bus.state().connected
+
+        checks["bus"] = connected
     return checks
 
 

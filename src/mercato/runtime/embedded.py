@@ -11,6 +11,7 @@ from mercato.kernel.tenancy import Tier
 from mercato.orders import wiring as orders_wiring
 from mercato.payments import wiring as payments_wiring
 from mercato.products import wiring as products_wiring
+from mercato.runtime.broker import broker_of
 from mercato.runtime.folder import open_database
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings, WrongSetting
@@ -101,7 +102,7 @@ class Embedded:
         composition = Composition(
             name="mercato",
             services={each.name: each for each in parts},
-            bus=InProcessBus(),
+            bus=broker_of(settings, "mercato") or InProcessBus(),
             authenticator=self.users.verifier,
             find_store=self.users.find_store,
             limits=settings.limits(self.users.quotas),

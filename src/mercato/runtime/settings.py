@@ -86,6 +86,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_url: Annotated[str, _doc("where Stripe's API is", min_length=1)] = "https://api.stripe.com"
     provider_timeout: Annotated[_Seconds, _doc("seconds a payment provider gets to answer")] = 10.0
     outbox_retention: Annotated[_Seconds, _doc("seconds that sent events are kept")] = 86_400.0
+    broker_url: Annotated[
+        str,
+        _doc(
+            "RabbitMQ between the services' processes, amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://;"
+            " empty: events stay in the process",
+            extra=SECRET,
+            pattern=r"^\Z|^amqps?://.",
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _doc("what is logged besides requests")
     ] = "info"

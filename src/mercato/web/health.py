@@ -1,7 +1,7 @@
 """Health: whether the process lives, whether it may be sent requests, and what it needs."""
 
 import enum
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping
 from typing import Literal
 
 import msgspec
@@ -35,11 +35,20 @@ class HealthReport(msgspec.Struct, frozen=True):
 class Health:
     """What a process knows of its own health."""
 
-    def __init__(self, service: str, version: str, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self, service: str, version: str, checks: Mapping[str, Check], tolerated: Collection[str] = ()
+    ) -> None:
+        """While one of the `tolerated` fails, requests may be sent all the same: what needs it waits."""
         self.phase = Phase.STARTING
+        self._tolerated = frozenset(tolerated)
         self._service = service
         self._version = version
         self._checks = dict(checks)
+
+    def usable(self, report: HealthReport) -> bool:
+        """Say whether requests may be sent."""
+        failing = {name for name, state in report.checks.items() if state == "failing"}
+        return self.phase is Phase.SERVING and failing <= self._tolerated
 
     async def report(self) -> HealthReport:
         """Run every check and say what came of it."""
@@ -68,7 +77,6 @@ def routes(health: Health) -> Routes:
     async def ready(call: Call) -> Response:  # noqa: ARG001  the health is nobody's own
         """Say whether requests may be sent: not while starting, draining or lacking something."""
         found = await health.report()
-        usable = found.phase is Phase.SERVING and found.status == "ok"
-        return Response(200 if usable else 503, msgspec.json.encode(found))
+        return Response(200 if health.usable(found) else 503, msgspec.json.encode(found))
 
     return api

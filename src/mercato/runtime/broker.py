@@ -1,0 +1,21 @@
+"""Which bus connects the services."""
+
+from mercato.messaging.bus import Bus
+from mercato.runtime.settings import Settings, WrongSetting
+
+
+def broker_of(settings: Settings, name: str) -> Bus | None:
+    """Return the bus to other processes that the settings name, if they do. Raises WrongSetting.
+
+    `name` is what the broker's operators see of this process.
+    """
+    if not settings.broker_url:
+        return None
+    try:
+        from mercato.adapters.bus.rabbitmq import RabbitBus  # noqa: PLC0415  an extra's driver
+    except ImportError as error:
+        raise WrongSetting(
+            f"MERCATO_BROKER_URL needs the driver of RabbitMQ, which is missing ({error.name});"
+            " install mercato[rabbitmq]."
+        ) from None
+    return RabbitBus(settings.broker_url, name=name)
