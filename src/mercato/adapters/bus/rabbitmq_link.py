@@ -1,6 +1,7 @@
 """What both sides of RabbitMQ share: connections, names, and how exchange and queues are declared."""
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
@@ -8,6 +9,10 @@ from urllib.parse import parse_qs, urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractQueue
+
+# Whatever goes wrong is told here, with its cause; the libraries would tell each of it once more.
+for library in ("aio_pika", "aiormq"):
+    logging.getLogger(library).setLevel(logging.CRITICAL)
 
 EXCHANGE = "mercato.events"
 CONNECT_DEADLINE_S = 5.0
