@@ -93,6 +93,7 @@ class Sink:
         self.store = SqlInbox(self.steps)
         self.sender = sender
         self.fails: Callable[[Event], bool] = lambda _: False
+        self.handled: Callable[[Event], None] = lambda _: None
         self.inbox = Inbox(
             name,
             self.store,
@@ -123,6 +124,7 @@ class Sink:
             return None, ()
 
         await self.steps.run(by, work)
+        self.handled(event)
 
     async def _resend(self, source: str, key: str, after: int, before: int) -> int:
         assert source == SOURCE

@@ -26,7 +26,7 @@ from tests.waiting import until
 
 pytestmark = POSTGRES
 
-RUNS = int(os.environ.get("OUTBOX_KILLS", "10"))
+RUNS = int(os.environ.get("OUTBOX_KILLS", "20"))
 """How often the sender is killed at each point."""
 BROKER_KILLS = int(os.environ.get("BROKER_KILLS", "3"))
 HANDOVER_S = 2.0
