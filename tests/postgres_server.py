@@ -148,10 +148,10 @@ class PostgresServer:
         await connection.execute(f"GRANT CREATE ON SCHEMA public TO {ROLES.system}")
         await connection.close()
 
-    def open(self, name: str) -> PostgresDatabase:
+    def open(self, name: str, *, size: int = 8) -> PostgresDatabase:
         """Open a database as a service does."""
         return PostgresDatabase(
-            self.url(name, ROLES.serving), self.url(name, ROLES.system), name=name, size=8
+            self.url(name, ROLES.serving), self.url(name, ROLES.system), name=name, size=size
         )
 
     async def drop(self, name: str) -> None:

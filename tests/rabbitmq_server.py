@@ -31,6 +31,7 @@ class RabbitmqServer:
     """One node, with a port mapper of its own, so that no other Erlang on the machine meets it."""
 
     port: int = 0
+    """Where it listens; a free port if none is given."""
     folder: Path = field(default_factory=Path)
     _mapper: "subprocess.Popen[bytes] | None" = None
     _node: "subprocess.Popen[bytes] | None" = None
@@ -44,7 +45,7 @@ class RabbitmqServer:
     def start(self) -> None:
         """Make a node in a new folder, and serve it."""
         self.folder = Path(tempfile.mkdtemp(prefix="mercato-mq-"))
-        self.port = free_port()
+        self.port = self.port or free_port()
         mapper_port = free_port()
         cookie = self.folder / ".erlang.cookie"
         cookie.write_text("mercato-tests")
