@@ -142,7 +142,7 @@ class Relay:
 
     async def _keep_leading(self) -> None:
         """Renew the lead, or take it over. While the database is away, nothing is known of it."""
-        failing = False
+        failing = waited = False
         while True:
             try:
                 leads = await self._replicas.lead()
@@ -153,8 +153,10 @@ class Relay:
                     details = {"service": self._name, "cause": repr(error)}
                     log.warning("lead cannot be renewed", extra=details)
                 failing = True
+            waited = waited or not leads
             if leads and not self.leads:
-                log.info("relaying from now on", extra={"service": self._name})
+                if waited:
+                    log.info("relaying in the place of another replica", extra={"service": self._name})
                 self.leads = True
                 self.wake()
             elif self.leads and not leads:

@@ -92,7 +92,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             "RabbitMQ between the services' processes, amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://;"
             " empty: events stay in the process",
             extra=SECRET,
-            pattern=r"^\Z|^amqps?://.",
         ),
     ] = ""
     log_level: Annotated[
