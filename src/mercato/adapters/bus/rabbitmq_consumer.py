@@ -11,6 +11,7 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
+from functools import partial
 
 from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
 
@@ -78,6 +79,8 @@ class RabbitConsumer:
     async def _session(self) -> None:
         """Consume until something ends it."""
         self._ended, self._acknowledged = False, 0
+        # One of its own: what an earlier session's connection still has to say is not for this one.
+        deliveries = self._deliveries = deque()
         async with AsyncExitStack() as open_:
             async with asyncio.timeout(CONNECT_DEADLINE_S):
                 connection = await open_.enter_async_context(connection_to(self._url, self._name))
@@ -88,15 +91,17 @@ class RabbitConsumer:
                 underlay.on_consumer_cancel_callbacks.add(self._on_end)
                 await channel.set_qos(PREFETCH)
                 queue = await self._declare(channel)
-                tag = await queue.consume(self._arrived)
+                tag = await queue.consume(partial(self._arrived, deliveries))
             self.connected = True
             await self._hand_over_all()
             async with asyncio.timeout(CONNECT_DEADLINE_S):
                 await queue.cancel(tag)
 
-    async def _arrived(self, message: AbstractIncomingMessage) -> None:
+    async def _arrived(
+        self, deliveries: deque[AbstractIncomingMessage], message: AbstractIncomingMessage
+    ) -> None:
         self.redelivered += bool(message.redelivered)
-        self._deliveries.append(message)
+        deliveries.append(message)
         self._stirred.set()
 
     def _on_end(self, *_: object) -> None:
@@ -122,7 +127,7 @@ class RabbitConsumer:
 
     async def _hand_over(self, batch: list[AbstractIncomingMessage]) -> None:
         last = self._acknowledged + len(batch)
-        if batch[0].delivery_tag != self._acknowledged + 1 or batch[-1].delivery_tag != last:
+        if [message.delivery_tag for message in batch] != list(range(self._acknowledged + 1, last + 1)):
             # One acknowledgement stands for all up to it: none may still be on its way here.
             raise SessionEnded("deliveries came out of turn")
         refused: tuple[bytes, ...] = ()
