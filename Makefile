@@ -25,8 +25,8 @@ $(STAMP): pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --inexact --all-extras --quiet
 	@touch $@
 
-setup-engines: ## Install what tests and bench need and this machine lacks (Debian, as root)
-	@tools/setup_engines.sh
+setup-engines: ## Install the servers and tools that tests and bench start and this machine lacks (Debian, as root)
+	@tools/setup-engines
 
 demo: setup ## Install, make sample data, run; prints addresses and logins
 	@$(BIN)/mercato up --demo

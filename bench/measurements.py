@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
+from bench import events
 from bench.client import Operation, Outcome, ask, drive, request
 from bench.figures import Figure, Target
 from bench.inserts import grouped_inserts
@@ -34,6 +35,8 @@ class Plan(msgspec.Struct, frozen=True):
     catalogue: int = 1_000_000
     """Products of the large catalogue."""
     lists_s: float = 4.0
+    events: int = 20_000
+    """Events that wait for a relay."""
 
 
 def measure(plan: Plan, tell: _Progress) -> list[Figure]:
@@ -56,7 +59,11 @@ def measure(plan: Plan, tell: _Progress) -> list[Figure]:
             figures.append(_orders_paid(plan, platform, shop))
         with mercato(running, "serve", "orders") as orders:
             figures.insert(2, _memory_of_one(orders, shop))
-        return figures + measure_lists(folder / "lists", plan.catalogue, plan.lists_s, tell)
+        figures += measure_lists(folder / "lists", plan.catalogue, plan.lists_s, tell)
+    if events.possible():
+        tell("events through RabbitMQ")
+        figures += events.measure_events(plan.events)
+    return figures
 
 
 def _start(plan: Plan, folder: Path) -> Figure:

@@ -5,10 +5,11 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import postgres_server, redis_server
+from tests import postgres_server, rabbitmq_server, redis_server
 
 _FOUND: dict[str, Callable[[], bool]] = {
     "postgres": lambda: postgres_server.binaries() is not None,
+    "rabbitmq": lambda: rabbitmq_server.binaries() is not None,
     "redis": lambda: redis_server.binary() is not None,
 }
 
@@ -22,3 +23,5 @@ def available(name: str) -> bool:
 
 SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 """Marks a test of what is SQLite's own: its file, its plans, its one writer."""
+POSTGRES = pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+"""Marks a test of what several processes do on one database."""

@@ -48,7 +48,7 @@ class PostgresServer:
         assert found is not None
         self.folder = Path(tempfile.mkdtemp(prefix="mercato-pg-"))
         self.port = free_port()
-        user = _unprivileged(self.folder)
+        user = unprivileged(self.folder)
         subprocess.run(
             [
                 *(found / "initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust"),
@@ -83,7 +83,7 @@ class PostgresServer:
                 [found / "postgres", "-D", self.folder / "data", *options],
                 stdout=log,
                 stderr=log,
-                user=_unprivileged(self.folder),
+                user=unprivileged(self.folder),
                 cwd=self.folder,
             )
         deadline = time.monotonic() + START_DEADLINE_S
@@ -148,10 +148,10 @@ class PostgresServer:
         await connection.execute(f"GRANT CREATE ON SCHEMA public TO {ROLES.system}")
         await connection.close()
 
-    def open(self, name: str) -> PostgresDatabase:
+    def open(self, name: str, *, size: int = 8) -> PostgresDatabase:
         """Open a database as a service does."""
         return PostgresDatabase(
-            self.url(name, ROLES.serving), self.url(name, ROLES.system), name=name, size=8
+            self.url(name, ROLES.serving), self.url(name, ROLES.system), name=name, size=size
         )
 
     async def drop(self, name: str) -> None:
@@ -161,7 +161,7 @@ class PostgresServer:
         await connection.close()
 
 
-def _unprivileged(folder: Path) -> int | None:
+def unprivileged(folder: Path) -> int | None:
     """Return a user that PostgreSQL is willing to run as; the folder is theirs."""
     if os.geteuid() != 0:
         return None

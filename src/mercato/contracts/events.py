@@ -33,18 +33,22 @@ Events = tuple[Payload, ...]
 PayloadT = TypeVar("PayloadT", bound=Payload)
 
 
+# What a consumer keeps in columns of their own must fit into them, and hold no U+0000.
+_KEPT = r"^[^\x00]+\Z"
+
+
 class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One CloudEvent."""
 
     specversion: str = "1.0"
-    id: str
+    id: Annotated[str, msgspec.Meta(max_length=36, pattern=_KEPT)]
     source: str
-    type: str
+    type: Annotated[str, msgspec.Meta(max_length=64, pattern=_KEPT)]
     subject: str
     time: datetime
     datacontenttype: str = "application/json"
-    tenantid: TenantId
-    partitionkey: str
+    tenantid: Annotated[TenantId, msgspec.Meta(max_length=63, pattern=_KEPT)]
+    partitionkey: Annotated[str, msgspec.Meta(max_length=160, pattern=_KEPT)]
     sequence: Annotated[str, msgspec.Meta(pattern=r"^00[0-9]{18}\Z")]
     """Digits, zero-padded to 20, so that text order is number order, as the extension asks.
 

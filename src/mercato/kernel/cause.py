@@ -80,6 +80,8 @@ class ByEvent:
     replay: bool = False
     recorded: bool = field(default=False)
     """Set once a step has committed this event's place in the inbox."""
+    followed: bool = field(default=False)
+    """Set when it takes its turn while later events of its key wait for theirs."""
 
 
 @dataclass(frozen=True, slots=True)

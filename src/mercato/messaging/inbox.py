@@ -22,7 +22,7 @@ from mercato.contracts.events import Event
 from mercato.kernel.acting import acting
 from mercato.kernel.cause import ByEvent, Cause
 from mercato.kernel.clock import Clock
-from mercato.messaging.bus import decode
+from mercato.messaging.bus import Refused, decode
 
 log = logging.getLogger(__name__)
 
@@ -68,6 +68,16 @@ class Parked(msgspec.Struct, frozen=True):
     reason: str
     next_try_at: datetime
     first_seen_at: datetime
+
+
+class _Outcome(enum.Enum):
+    """What came of trying an event."""
+
+    BLOCKED = "blocked"
+    """It is parked, and its key waits for it."""
+    DONE = "done"
+    FOLLOWED = "followed"
+    """It is out of the way, and others of its key may wait behind it."""
 
 
 class InboxStore(Protocol):
@@ -150,6 +160,8 @@ class Backoff(msgspec.Struct, frozen=True):
 
 SWEEP_S = 0.2
 _DUE_BATCH = 128
+BODY_MOST = 8 << 20
+"""Bytes of an event. Ours are far smaller; the database is no place for what anybody sends to the broker."""
 
 
 class Inbox:
@@ -172,13 +184,14 @@ class Inbox:
         self._resend = resend
         self._clock = clock
         self._backoff = backoff or Backoff()
-        self._parked_keys: set[str] = set()
-        """Keys with something parked, as far as this process knows; the sweep knows all."""
 
     async def receive(self, bodies: Sequence[bytes]) -> None:
         """Take events in. Returns once each is durable here; see bus.Receive."""
         by_key: dict[str, list[tuple[Event, bytes]]] = defaultdict(list)
+        too_large = [body for body in bodies if len(body) > BODY_MOST]
         for body in bodies:
+            if len(body) > BODY_MOST:
+                continue
             try:
                 event = decode(body)
             except msgspec.MsgspecError as error:
@@ -189,7 +202,7 @@ class Inbox:
         turns = []
         # In the order they came: who ordered first is to be served first.
         for key, events in by_key.items():
-            if self._has_no_effect(key, events):
+            if not any(event.type in self._handlers for event, _ in events):
                 settled += events
             else:
                 turns.append(self._take_in_turn(key, events))
@@ -198,6 +211,8 @@ class Inbox:
         for outcome in await asyncio.gather(*turns, return_exceptions=True):
             if outcome is not None:
                 raise outcome
+        if too_large:
+            raise Refused(too_large, f"an event has more than {BODY_MOST} bytes")
 
     async def run(self) -> None:
         """Try parked events when they are due, until cancelled."""
@@ -206,7 +221,8 @@ class Inbox:
                 await self.sweep()
             except Exception:
                 log.exception("parked events cannot be tried now", extra={"consumer": self._consumer})
-            await asyncio.sleep(SWEEP_S)
+            # Replicas share the table. They sweep apart, so that one finds done what another did.
+            await asyncio.sleep(SWEEP_S * random.uniform(0.5, 1.5))  # noqa: S311  spreads load
 
     async def sweep(self) -> None:
         """Try every parked event that is due, once."""
@@ -217,19 +233,18 @@ class Inbox:
                 await self._try(decode(parked.body), parked.body, parked)
                 await self._go_on(parked.key)
 
-    def _has_no_effect(self, key: str, events: list[tuple[Event, bytes]]) -> bool:
-        return key not in self._parked_keys and not any(event.type in self._handlers for event, _ in events)
-
     async def _settle(self, events: list[tuple[Event, bytes]]) -> None:
         """Take note, in one step, of events that have no effect here; those out of turn wait."""
         by_id = {event.id: (event, body) for event, body in events}
-        for by in await self._store.settle_all([_cause(event) for event, _ in events]):
+        causes = [_cause(event) for event, _ in events]
+        for by in await self._store.settle_all(causes):
             await self._take_in_turn(by.key, [by_id[by.event_id]])
+        for key in {by.key for by in causes if by.followed}:
+            await self._go_on(key)
 
     async def _take_in_turn(self, key: str, events: list[tuple[Event, bytes]]) -> None:
-        for event, body in events:
-            await self._try(event, body, None)
-        if key in self._parked_keys:
+        outcomes = [await self._try(event, body, None) for event, body in events]
+        if _Outcome.FOLLOWED in outcomes:
             await self._go_on(key)
 
     async def _go_on(self, key: str) -> None:
@@ -237,12 +252,11 @@ class Inbox:
         while (parked := await self._store.next_of(key)) is not None:
             if parked.state is not ParkedState.WAITING:
                 return
-            if not await self._try(decode(parked.body), parked.body, parked):
+            if await self._try(decode(parked.body), parked.body, parked) is _Outcome.BLOCKED:
                 return
-        self._parked_keys.discard(key)
 
-    async def _try(self, event: Event, body: bytes, parked: Parked | None) -> bool:
-        """Handle one event, or park it; say whether it is out of the way."""
+    async def _try(self, event: Event, body: bytes, parked: Parked | None) -> _Outcome:
+        """Handle one event, or park it."""
         by = _cause(event, replay=parked is not None and parked.state is ParkedState.REPLAY)
         try:
             handler = self._handlers.get(event.type)
@@ -255,7 +269,7 @@ class Inbox:
             if parked is not None:
                 # Somebody else handled it while it was being parked.
                 await self._store.unpark(event.id)
-            return True
+            return _Outcome.DONE
         except OutOfTurn as turn:
             return await self._wait_for_turn(event, body, parked, turn.expected)
         except Exception as error:  # noqa: BLE001  whatever fails is parked with its reason
@@ -264,46 +278,48 @@ class Inbox:
                 # It failed before its step could say so. Giving it up would skip those before it.
                 return await self._wait_for_turn(event, body, parked, expected)
             return await self._park_failure(event, body, parked, error)
-        return True
+        return _Outcome.FOLLOWED if by.followed else _Outcome.DONE
 
-    async def _wait_for_turn(self, event: Event, body: bytes, parked: Parked | None, expected: int) -> bool:
+    async def _wait_for_turn(
+        self, event: Event, body: bytes, parked: Parked | None, expected: int
+    ) -> _Outcome:
         """Park an event until its turn; handle it if that came while it was being parked."""
         if parked is not None:
-            return False
-        self._parked_keys.add(event.partitionkey)
+            return _Outcome.BLOCKED
         now = self._clock()
         reason = f"waits for number {expected} of its key"
         row = _row(event, body, ParkedState.WAITING, 0, reason, now + self._backoff.gap, now)
         await self._store.park(row)
         if await self._store.position(row.key) + 1 < row.sequence:
-            return False
+            return _Outcome.BLOCKED
         return await self._try(event, body, row)
 
-    async def _park_failure(self, event: Event, body: bytes, parked: Parked | None, error: Exception) -> bool:
-        """Park a failed event or, after the last attempt, bury it; say whether it is buried."""
+    async def _park_failure(
+        self, event: Event, body: bytes, parked: Parked | None, error: Exception
+    ) -> _Outcome:
+        """Park a failed event or, after the last attempt, bury it."""
         now = self._clock()
         attempts = (parked.attempts if parked else 0) + 1
         state = ParkedState.FAILED
         if parked is not None and parked.state is ParkedState.REPLAY:
             state = ParkedState.REPLAY
         first = parked.first_seen_at if parked else now
-        reason = f"{type(error).__name__}: {error}"[:500]
+        reason = _storable(f"{type(error).__name__}: {error}")
         retry_at = now + self._backoff.delay(attempts)
         row = _row(event, body, state, attempts, reason, retry_at, first)
         details = {"consumer": self._consumer, "event": event.id, "type": event.type, "attempts": attempts}
         if attempts >= self._backoff.attempts:
             log.error("event became a dead letter", extra=details, exc_info=error)
             await self._store.bury(row)
-            return True
+            return _Outcome.FOLLOWED
         log.warning("event failed and is parked", extra=details | {"cause": reason})
-        self._parked_keys.add(event.partitionkey)
         await self._store.park(row)
-        return False
+        return _Outcome.BLOCKED
 
     async def _ask_for_missed(self, parked: Parked) -> None:
         """Ask the sender about a gap that lasts, or go on if it no longer has the events."""
         event = decode(parked.body)
-        if await self._try(event, parked.body, parked):
+        if await self._try(event, parked.body, parked) is not _Outcome.BLOCKED:
             await self._go_on(parked.key)
             return
         handled = await self._store.position(parked.key)
@@ -350,11 +366,16 @@ class Inbox:
                 body=body,
                 state=ParkedState.DEAD,
                 attempts=1,
-                reason=reason,
+                reason=_storable(reason),
                 next_try_at=now,
                 first_seen_at=now,
             )
         )
+
+
+def _storable(reason: str) -> str:
+    """Return a reason as every database can keep it, whatever a hostile event has put into it."""
+    return reason.encode("utf-8", "replace").decode().replace("\0", "\ufffd")[:500]
 
 
 def _cause(event: Event, *, replay: bool = False) -> ByEvent:

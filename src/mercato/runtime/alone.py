@@ -1,6 +1,6 @@
 """One service alone, on its own database. Its neighbours are away.
 
-What it can do without them works; the rest answers 503. Its events wait in its outbox.
+What it can do without them works; the rest answers 503. Without a broker its events wait in its outbox.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -18,6 +18,7 @@ from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import Unavailable
 from mercato.kernel.ids import OrderId, UserId
 from mercato.kernel.tenancy import DEFAULT_TENANT, StoreStatus, TenantId, Tier
+from mercato.runtime.broker import broker_of
 from mercato.runtime.embedded import (
     build_notifications,
     build_orders,
@@ -128,7 +129,7 @@ def alone(service: str, settings: Settings, clock: Clock = utc_now) -> Process:
     composition = Composition(
         name=service,
         services={service: parts},
-        bus=None,
+        bus=broker_of(settings, service),
         authenticator=authenticator,
         find_store=find_store,
         limits=settings.limits(quotas) if shared is None else shared.limits(quotas),

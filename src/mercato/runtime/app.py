@@ -118,8 +118,18 @@ def _checks(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:
 
 
 def _neighbours(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:
-    shared = process.composition.shared
-    return {} if shared is None else {"redis": shared.check}
+    """Return the checks of what a process serves without: its events wait, and it limits by itself."""
+    checks: dict[str, Callable[[], Awaitable[bool]]] = {}
+    shared, bus = process.composition.shared, process.composition.bus
+    if shared is not None:
+        checks["redis"] = shared.check
+    if bus is not None:
+
+        async def connected() -> bool:
+            return bus.state().connected
+
+        checks["bus"] = connected
+    return checks
 
 
 def _readable(database: Database) -> Callable[[], Awaitable[bool]]:

@@ -15,6 +15,7 @@ from mercato.notifications import wiring as notifications_wiring
 from mercato.orders import wiring as orders_wiring
 from mercato.payments import wiring as payments_wiring
 from mercato.products import wiring as products_wiring
+from mercato.runtime.broker import broker_of
 from mercato.runtime.databases import open_database, open_sandbox_book
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings, WrongSetting, variable
@@ -158,7 +159,7 @@ class Embedded:
         composition = Composition(
             name="mercato",
             services={each.parts.name: each.parts for each in services},
-            bus=InProcessBus(),
+            bus=broker_of(settings, "mercato") or InProcessBus(),
             authenticator=self.users.verifier,
             find_store=self.users.find_store,
             limits=settings.limits(quotas) if shared is None else shared.limits(quotas),

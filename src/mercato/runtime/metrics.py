@@ -1,10 +1,12 @@
 """What a process tells of its events and its failures, besides its requests."""
 
 import logging
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from mercato.kernel.errors import Unavailable
+from mercato.messaging.bus import Bus, BusState
 from mercato.runtime.process import Process
 
 log = logging.getLogger(__name__)
@@ -35,6 +37,9 @@ class QueueMetrics:
             for parts in process.composition.services.values()
             for each in parts.gauges
         ]
+        bus = process.composition.bus
+        if bus is not None:
+            _watch_bus(bus, registry)
 
     async def read(self) -> None:
         """Read the outboxes and inboxes; while a database is away, what was read last stands."""
@@ -54,6 +59,28 @@ class QueueMetrics:
         for own, gauge in self._own:
             for value, count in (await own.read()).items():
                 gauge.labels(value).set(count)
+
+
+def _watch_bus(bus: Bus, registry: CollectorRegistry) -> None:
+    """Tell how this process's part of the bus is, read when it is asked for."""
+    told: dict[str, tuple[str, Callable[[BusState], float]]] = {
+        "mercato_bus_connected": ("1 while events can be published and consumed.", lambda s: s.connected),
+        "mercato_bus_unconfirmed": ("Events published and not confirmed yet.", lambda s: s.unconfirmed),
+        "mercato_bus_unacknowledged": (
+            "Events delivered and not durable in an inbox yet.",
+            lambda s: s.unacknowledged,
+        ),
+        "mercato_bus_redelivered": (
+            "Deliveries since the start that may have been made before.",
+            lambda s: s.redelivered,
+        ),
+    }
+    for name, (help_text, read) in told.items():
+        Gauge(name, help_text, registry=registry).set_function(_reading(bus, read))
+
+
+def _reading(bus: Bus, read: Callable[[BusState], float]) -> Callable[[], float]:
+    return lambda: float(read(bus.state()))
 
 
 class FailureCounter(logging.Handler):

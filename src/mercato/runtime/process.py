@@ -9,14 +9,17 @@ from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from mercato.adapters.service import ServiceParts, Worker
+from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.inbox import SqlInbox
 from mercato.adapters.sql.outbox import SqlOutbox
 from mercato.adapters.sweeps import sweep
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Unavailable
+from mercato.kernel.ids import uuid7
 from mercato.messaging.bus import Bus
-from mercato.messaging.inbox import Inbox
+from mercato.messaging.inbox import Inbox, Resend
 from mercato.messaging.relay import Relay
+from mercato.messaging.replicas import Alone, Replicas
 from mercato.web.auth import Authenticator, FindStore
 from mercato.web.idempotency import KEPT
 from mercato.web.limits import Limiter
@@ -50,6 +53,8 @@ class Composition:
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     shared: "Shared | None" = None
     """What is shared with other processes, if anything is."""
+    ask_sender: Resend | None = None
+    """Asks a service that is not in this process for events that were missed."""
 
 
 class Process:
@@ -58,6 +63,8 @@ class Process:
     def __init__(self, composition: Composition, *, clock: Clock, retention: timedelta) -> None:
         """Connect outboxes and inboxes to the bus. Nothing is started."""
         self.composition = composition
+        self.id = uuid7()
+        """Which replica it is: another one at each start."""
         self._clock = clock
         services = composition.services
         self.outboxes = {name: SqlOutbox(parts.steps.db) for name, parts in services.items()}
@@ -72,7 +79,14 @@ class Process:
 
     def _connect(self, bus: Bus, retention: timedelta) -> None:
         for name, parts in self.composition.services.items():
-            relay = Relay(name, self.outboxes[name], bus, clock=self._clock, retention=retention)
+            relay = Relay(
+                name,
+                self.outboxes[name],
+                bus,
+                clock=self._clock,
+                retention=retention,
+                replicas=_replicas(parts.steps.db, self.id),
+            )
             parts.steps.on_events(relay.wake)
             self.relays[name] = relay
             if parts.families:
@@ -82,10 +96,18 @@ class Process:
                 self.inboxes[name] = inbox
 
     async def _resend(self, source: str, key: str, after: int, before: int) -> int:
-        """Ask the service that sent events to send some again."""
-        name = self._sources[source]
-        still_there = await self.outboxes[name].resend(key, after=after, before=before)
-        self.relays[name].wake()
+        """Ask the service that sent events to send some again. Raises Unavailable."""
+        if source in self._sources:
+            return await self.resend(self._sources[source], key, after, before)
+        if self.composition.ask_sender is None:
+            raise Unavailable(f"{source} is in another process, which cannot be asked.")
+        return await self.composition.ask_sender(source, key, after, before)
+
+    async def resend(self, service: str, key: str, after: int, before: int) -> int:
+        """Send events of a service of this process again; return how many of them there still are."""
+        still_there = await self.outboxes[service].resend(key, after=after, before=before)
+        if still_there and service in self.relays:
+            self.relays[service].wake()
         return still_there
 
     async def start(self) -> None:
@@ -100,6 +122,8 @@ class Process:
         shared = self.composition.shared
         for prepare in (*(() if shared is None else shared.before_start), *self.composition.before_start):
             await prepare()
+        if self.composition.bus is not None:
+            await self.composition.bus.start()
         self._relaying = [
             asyncio.create_task(relay.run(), name=f"relay-{name}") for name, relay in self.relays.items()
         ]
@@ -126,6 +150,8 @@ class Process:
         for task in self._working:
             task.cancel()
         await asyncio.gather(*self._working, *self._relaying, return_exceptions=True)
+        if self.composition.bus is not None:
+            await self.composition.bus.stop()
         try:
             await self.composition.limits.save()
         except Unavailable:
@@ -141,6 +167,18 @@ class Process:
                 closing.push_async_callback(self.composition.shared.close)
             for closer in self.composition.closers:
                 closing.push_async_callback(closer)
+
+
+def _replicas(db: Database, me: str) -> Replicas:
+    """Return how a process gets on with the others on its database: on SQLite there are none."""
+    if db.dialect == "sqlite":
+        return Alone()
+    from mercato.adapters.sql.postgres import PostgresDatabase  # noqa: PLC0415  an extra's driver
+    from mercato.adapters.sql.postgres_replicas import PostgresReplicas  # noqa: PLC0415
+
+    if not isinstance(db, PostgresDatabase):
+        raise TypeError(f"{type(db).__name__} does not say how replicas on it find each other")
+    return PostgresReplicas(db, me)
 
 
 async def _save_quotas(limits: Limiter) -> None:

@@ -175,6 +175,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     audit_retention: Annotated[int, _doc("days that entries of the audit log are kept", ge=1, le=36_500)] = (
         365
     )
+    broker_url: Annotated[
+        str,
+        _doc(
+            "RabbitMQ between the services' processes, amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://;"
+            " empty: events stay in the process",
+            extra=SECRET,
+        ),
+    ] = ""
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _doc("what is logged besides requests")
     ] = "info"

@@ -6,7 +6,7 @@ from datetime import datetime
 import msgspec
 
 from mercato.adapters.sql.database import Row, Tx
-from mercato.adapters.sql.steps import Steps
+from mercato.adapters.sql.steps import Steps, lock_position
 from mercato.contracts.events import Events
 from mercato.kernel.cause import ByEvent, Cause
 from mercato.kernel.clock import from_micros, to_micros
@@ -103,6 +103,8 @@ class SqlInbox:
         """Make `sequence` the next in turn, unless an earlier one has come after all."""
 
         async def step(tx: Tx) -> None:
+            # Whoever parks an earlier one has done so before this, or finds its turn past.
+            await lock_position(tx, key)
             earlier = await tx.fetch_one(
                 "SELECT 1 FROM inbox_parked WHERE key = ? AND sequence < ?"
                 " AND state IN ('failed', 'waiting') LIMIT 1",
@@ -161,12 +163,11 @@ async def _handled(tx: Tx, parked: Parked) -> bool:
         return False
     if parked.state is ParkedState.REPLAY:
         # Its turn is past: its row, deleted with its effect, says that it is still to come.
-        row = await tx.fetch_one(
+        row = await tx.lock_one(
             "SELECT 1 FROM inbox_parked WHERE event_id = ? AND state = 'replay'", (parked.event_id,)
         )
         return row is None
-    row = await tx.lock_one("SELECT sequence FROM inbox_positions WHERE key = ?", (parked.key,))
-    return row is not None and row[0] >= parked.sequence
+    return await lock_position(tx, parked.key) >= parked.sequence
 
 
 async def _upsert(tx: Tx, parked: Parked) -> None:

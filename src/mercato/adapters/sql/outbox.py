@@ -20,7 +20,7 @@ class SqlOutbox:
     async def unsent(self, limit: int) -> list[Message]:
         """Return unconfirmed events in commit order."""
         rows = await self._db.fetch_all(
-            "SELECT position, type, body FROM outbox WHERE sent_at IS NULL ORDER BY position LIMIT ?",
+            "SELECT position, type, body, key FROM outbox WHERE sent_at IS NULL ORDER BY position LIMIT ?",
             (limit,),
         )
         return [Message(*row) for row in rows]

@@ -94,10 +94,12 @@ class Steps:
 
     async def settle_all(self, events: Sequence[ByEvent]) -> list[ByEvent]:
         """Take note of those events that are in turn; return the others. All have no effect here."""
+        # In the order of their keys, so that two replicas can never wait for each other.
+        ordered = sorted(events, key=lambda by: (by.key, by.sequence))
 
         async def step(tx: Tx) -> list[ByEvent]:
             others = []
-            for by in events:
+            for by in ordered:
                 try:
                     await _take_turn(tx, by)
                 except (AlreadyHandled, OutOfTurn):
@@ -149,6 +151,7 @@ async def _audited(tx: Tx, work: Work[T], by: Cause) -> tuple[T, Events]:
 
 async def _take_turn(tx: Tx, by: ByEvent) -> None:
     """Record that this event is handled, which only the next in turn can be."""
+    by.followed = False
     if by.replay:
         gone = await tx.execute(
             "DELETE FROM inbox_parked WHERE event_id = ? AND state = 'replay'", (by.event_id,)
@@ -158,7 +161,9 @@ async def _take_turn(tx: Tx, by: ByEvent) -> None:
         return
     if by.sequence == 1:
         moved = await tx.execute(
-            "INSERT INTO inbox_positions (key, sequence) VALUES (?, 1) ON CONFLICT (key) DO NOTHING",
+            "INSERT INTO inbox_positions (key, sequence) VALUES (?, 1) ON CONFLICT (key)"
+            # It is there already where somebody parked a later one; see lock_position.
+            " DO UPDATE SET sequence = 1 WHERE inbox_positions.sequence = 0",
             (by.key,),
         )
     else:
@@ -172,7 +177,34 @@ async def _take_turn(tx: Tx, by: ByEvent) -> None:
         if last >= by.sequence:
             raise AlreadyHandled
         raise OutOfTurn(last + 1)
-    await tx.execute("DELETE FROM inbox_parked WHERE event_id = ?", (by.event_id,))
+    await _look_behind(tx, by)
+
+
+async def _look_behind(tx: Tx, by: ByEvent) -> None:
+    """Forget that the event was parked, if it was, and note whether others wait behind it.
+
+    The position is this step's now. Who parks a later event locks it too: either that one is seen here,
+    or whoever parks it sees afterwards that its turn has come.
+    """
+    parked = await tx.fetch_all(
+        "SELECT event_id FROM inbox_parked WHERE key = ? AND state IN ('failed', 'waiting')"
+        " ORDER BY sequence LIMIT 2",
+        (by.key,),
+    )
+    if (by.event_id,) in parked:
+        await tx.execute("DELETE FROM inbox_parked WHERE event_id = ?", (by.event_id,))
+    by.followed = any(event_id != by.event_id for (event_id,) in parked)
+
+
+async def lock_position(tx: Tx, key: str) -> int:
+    """Return the number of the last handled event of `key`; no other step can move it until this one ends."""
+    # There must be a row to lock: two replicas may meet before the first event of a key.
+    await tx.execute(
+        "INSERT INTO inbox_positions (key, sequence) VALUES (?, 0) ON CONFLICT (key) DO NOTHING", (key,)
+    )
+    row = await tx.lock_one("SELECT sequence FROM inbox_positions WHERE key = ?", (key,))
+    assert row is not None  # noqa: S101  it was put there if it was not
+    return int(row[0])
 
 
 _HELD = "tenant_id = ? AND principal = ? AND route = ? AND key = ? AND attempt = ? AND state = 'open'"

@@ -1,4 +1,4 @@
--- head: notifications_0001
+-- head: notifications_0002
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -100,6 +100,15 @@ CREATE TABLE outbox_sequences (
  WITHOUT ROWID
 
 ;
+CREATE TABLE relay_lease (
+	name VARCHAR(36) NOT NULL, 
+	holder VARCHAR(36) NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	PRIMARY KEY (name)
+)
+ WITHOUT ROWID
+
+;
 CREATE INDEX claims_created_at ON claims (created_at);
 CREATE INDEX inbox_parked_due ON inbox_parked (state, next_try_at);
 CREATE INDEX inbox_parked_key ON inbox_parked ("key", sequence);
@@ -115,4 +124,4 @@ CREATE INDEX notifications_of_template ON notifications (tenant_id, template, cr
 CREATE INDEX notifications_to ON notifications (tenant_id, recipient_key, created_at, id);
 CREATE UNIQUE INDEX outbox_key ON outbox ("key", sequence);
 CREATE INDEX outbox_unsent ON outbox (position) WHERE sent_at IS NULL;
-INSERT INTO alembic_version (version_num) VALUES ('notifications_0001');
+INSERT INTO alembic_version (version_num) VALUES ('notifications_0002');

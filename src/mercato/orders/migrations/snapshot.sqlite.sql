@@ -1,4 +1,4 @@
--- head: orders_0002
+-- head: orders_0003
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -95,6 +95,15 @@ CREATE TABLE outbox_sequences (
  WITHOUT ROWID
 
 ;
+CREATE TABLE relay_lease (
+	name VARCHAR(36) NOT NULL, 
+	holder VARCHAR(36) NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	PRIMARY KEY (name)
+)
+ WITHOUT ROWID
+
+;
 CREATE INDEX catalogue_sku ON catalogue (tenant_id, sku);
 CREATE INDEX claims_created_at ON claims (created_at);
 CREATE INDEX inbox_parked_due ON inbox_parked (state, next_try_at);
@@ -106,4 +115,4 @@ CREATE INDEX orders_of_user ON orders (tenant_id, user_id, created_at, id, delet
 CREATE INDEX orders_of_user_in_status ON orders (tenant_id, user_id, status, created_at, id, deleted_at) WHERE deleted_at IS NULL;
 CREATE UNIQUE INDEX outbox_key ON outbox ("key", sequence);
 CREATE INDEX outbox_unsent ON outbox (position) WHERE sent_at IS NULL;
-INSERT INTO alembic_version (version_num) VALUES ('orders_0002');
+INSERT INTO alembic_version (version_num) VALUES ('orders_0003');

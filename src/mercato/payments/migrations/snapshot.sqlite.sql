@@ -1,4 +1,4 @@
--- head: payments_0003
+-- head: payments_0004
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -107,6 +107,15 @@ CREATE TABLE payments (
 	CONSTRAINT payments_amount CHECK (amount >= 0), 
 	CONSTRAINT payments_refunds CHECK (refunded_amount >= 0 AND pending_refunds >= 0 AND refunded_amount + pending_refunds <= amount)
 );
+CREATE TABLE relay_lease (
+	name VARCHAR(36) NOT NULL, 
+	holder VARCHAR(36) NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	PRIMARY KEY (name)
+)
+ WITHOUT ROWID
+
+;
 CREATE INDEX claims_created_at ON claims (created_at);
 CREATE INDEX inbox_parked_due ON inbox_parked (state, next_try_at);
 CREATE INDEX inbox_parked_key ON inbox_parked ("key", sequence);
@@ -121,4 +130,4 @@ CREATE INDEX payments_in_status ON payments (tenant_id, status, created_at, id);
 CREATE INDEX payments_of_order ON payments (tenant_id, order_id, created_at, id);
 CREATE INDEX payments_of_user ON payments (tenant_id, user_id, created_at, id);
 CREATE INDEX payments_of_user_in_status ON payments (tenant_id, user_id, status, created_at, id);
-INSERT INTO alembic_version (version_num) VALUES ('payments_0003');
+INSERT INTO alembic_version (version_num) VALUES ('payments_0004');

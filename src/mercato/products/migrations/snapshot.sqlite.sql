@@ -1,4 +1,4 @@
--- head: products_0002
+-- head: products_0003
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -116,6 +116,15 @@ CREATE TABLE products (
 	CONSTRAINT products_price CHECK (price >= 0), 
 	CONSTRAINT products_shelf CHECK (shelf IN (0, 1, 2))
 );
+CREATE TABLE relay_lease (
+	name VARCHAR(36) NOT NULL, 
+	holder VARCHAR(36) NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	PRIMARY KEY (name)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE reservations (
 	tenant_id VARCHAR(63) NOT NULL, 
 	order_id VARCHAR(36) NOT NULL, 
@@ -160,4 +169,4 @@ CREATE INDEX products_newest ON products (tenant_id, shelf, position, price);
 CREATE INDEX products_price ON products (tenant_id, shelf, price, position);
 CREATE UNIQUE INDEX products_sku ON products (tenant_id, live_sku);
 CREATE INDEX reservations_due ON reservations (next_check_at) WHERE state = 'held';
-INSERT INTO alembic_version (version_num) VALUES ('products_0002');
+INSERT INTO alembic_version (version_num) VALUES ('products_0003');

@@ -1,4 +1,4 @@
--- head: users_0004
+-- head: users_0005
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -113,6 +113,15 @@ CREATE TABLE refresh_tokens (
  WITHOUT ROWID
 
 ;
+CREATE TABLE relay_lease (
+	name VARCHAR(36) NOT NULL, 
+	holder VARCHAR(36) NOT NULL, 
+	expires_at BIGINT NOT NULL, 
+	PRIMARY KEY (name)
+)
+ WITHOUT ROWID
+
+;
 CREATE TABLE tenants (
 	tenant_id VARCHAR(63) NOT NULL, 
 	name VARCHAR(100) NOT NULL, 
@@ -194,4 +203,4 @@ CREATE UNIQUE INDEX users_email ON users (tenant_id, email_key);
 CREATE INDEX users_live ON users (tenant_id, id) WHERE email_key IS NOT NULL;
 CREATE INDEX users_role ON users (tenant_id, role, id) WHERE email_key IS NOT NULL;
 CREATE INDEX users_role_active ON users (tenant_id, role, is_active, id) WHERE email_key IS NOT NULL;
-INSERT INTO alembic_version (version_num) VALUES ('users_0004');
+INSERT INTO alembic_version (version_num) VALUES ('users_0005');

@@ -1,0 +1,16 @@
+"""One replica of several relays the service's events."""
+
+from mercato.adapters.sql.migrations import messaging_v2
+
+revision = "orders_0003"
+down_revision = "orders_0002"
+
+
+def upgrade() -> None:
+    """Create the lease."""
+    messaging_v2.upgrade()
+
+
+def downgrade() -> None:
+    """Drop it."""
+    messaging_v2.downgrade()

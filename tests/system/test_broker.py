@@ -1,0 +1,51 @@
+"""The platform on a broker: what it cannot tell at once, it tells when the broker is there."""
+
+import asyncio
+from collections.abc import Iterator
+
+import pytest
+
+from tests.brokers import skip_without_rabbitmq
+from tests.rabbitmq_server import RabbitmqServer
+from tests.running import Platform, Shopper, add_product, free_port, open_store, order_of
+
+
+@pytest.fixture
+def broker() -> Iterator[RabbitmqServer]:
+    skip_without_rabbitmq()
+    server = RabbitmqServer(port=free_port())
+    yield server
+    server.stop()
+
+
+async def _buy(shop: Shopper, product: str) -> str:
+    order = (await shop.post("/api/v1/orders", order_of(product))).data["id"]
+    payment = (await shop.post("/api/v1/payments", {"order_id": order, "method": "card"})).data["id"]
+    assert (await shop.post(f"/api/v1/payments/{payment}/process")).data["status"] == "success"
+    return str(order)
+
+
+async def test_a_platform_starts_without_its_broker_and_catches_up_when_it_comes(
+    own_platform: Platform, broker: RabbitmqServer
+) -> None:
+    own_platform.environ["MERCATO_BROKER_URL"] = broker.url
+    own_platform.start()
+    store = await open_store(own_platform, "brokered")
+    async with own_platform.client(store.admin) as admin:
+        product = await add_product(admin, store, "BELL", stock=10)
+    async with own_platform.client(store.customer) as shop:
+        first = await _buy(shop, product)
+        health = (await shop.get("/health")).json
+        assert (health["status"], health["checks"]["bus"]) == ("degraded", "failing")
+        assert (await shop.get("/health/ready")).status == 200
+        assert b"mercato_bus_connected 0.0" in (await shop.get("/metrics")).body
+
+        await asyncio.to_thread(broker.start)
+        await shop.until(f"/api/v1/orders/{first}", "status", "confirmed", within_s=60)
+        await shop.until(f"/api/v1/orders/{await _buy(shop, product)}", "status", "confirmed")
+        assert (await shop.get("/health")).json["checks"]["bus"] == "ok"
+        assert b"mercato_bus_connected 1.0" in (await shop.get("/metrics")).body
+    assert own_platform.stop() == 0
+    own_platform.start()
+    own_platform.assert_balanced()
+    assert "guest:guest" not in own_platform.log()
