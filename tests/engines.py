@@ -19,3 +19,5 @@ def available(name: str) -> bool:
 
 SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 """Marks a test of what is SQLite's own: its file, its plans, its one writer."""
+POSTGRES = pytest.mark.parametrize("engine", ["postgres"], indirect=True)
+"""Marks a test of what can happen on PostgreSQL alone: several who write at once, roles, connections."""

@@ -167,7 +167,10 @@ class PostgresServer:
 
     async def _let_tests_make_tables(self, database: str) -> None:
         connection = await asyncpg.connect(self.url(database))
-        await connection.execute(f"GRANT CREATE ON SCHEMA public TO {ROLES.system}")
+        await connection.execute(
+            f"GRANT CREATE ON SCHEMA public TO {ROLES.system};"
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {ROLES.system} GRANT ALL ON TABLES TO {ROLES.serving}"
+        )
         await connection.close()
 
     def open(self, name: str) -> PostgresDatabase:

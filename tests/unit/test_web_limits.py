@@ -28,10 +28,13 @@ class Kept:
     async def load(self, day: date) -> Mapping[TenantId, int]:
         return self.days.get(day, {})
 
-    async def save(self, day: date, used: Mapping[TenantId, int]) -> None:
+    async def add(self, day: date, counted: Mapping[TenantId, int]) -> Mapping[TenantId, int]:
         if self.failure is not None:
             raise self.failure
-        self.days.setdefault(day, {}).update(used)
+        kept = self.days.setdefault(day, {})
+        for store, count in counted.items():
+            kept[store] = kept.get(store, 0) + count
+        return {store: kept[store] for store in counted}
 
 
 def of(per_s: int = 0, burst: int = 0, per_day: int = 0, kept: Kept | None = None) -> Limits:

@@ -95,8 +95,8 @@ class QuotaStore(Protocol):
         """Return the counts of a day."""
         ...
 
-    async def save(self, day: date, used: Mapping[TenantId, int]) -> None:
-        """Write counts of a day. A count that is kept already never becomes less."""
+    async def add(self, day: date, counted: Mapping[TenantId, int]) -> Mapping[TenantId, int]:
+        """Add to counts of a day; return what they are then, with what other processes have counted."""
         ...
 
 
@@ -118,7 +118,8 @@ class Limits:
         self._stores = _Rate()
         self._day = date.min
         self._used: dict[TenantId, int] = {}
-        self._unsaved: set[TenantId] = set()
+        self._unsaved: dict[TenantId, int] = {}
+        """What was counted since the last time that it was written."""
 
     def of_address(self, client: str, now: datetime) -> list[Header]:
         """Count a request of an address; return the headers that tell of it. Raises RateLimited."""
@@ -142,7 +143,7 @@ class Limits:
         if day is None:
             return [] if rate is None else rate.headers
         self._used[store] = self._used.get(store, 0) + 1
-        self._unsaved.add(store)
+        self._unsaved[store] = self._unsaved.get(store, 0) + 1
         return day.headers if rate is None or day.remaining < rate.remaining else rate.headers
 
     def _of_day(self, store: TenantId, per_day: int, now: datetime) -> _Verdict:
@@ -168,18 +169,22 @@ class Limits:
             self._used = dict(await self._quotas.load(self._day))
 
     async def save(self) -> None:
-        """Write the day's counts that have changed. Raises what the store raises; try again then."""
+        """Write what was counted, and learn what others have. Raises what the store raises; try again then."""
         if self._quotas is None or not self._unsaved:
             return
-        day, changed = self._day, {store: self._used[store] for store in self._unsaved}
-        self._unsaved.clear()
+        day, counted = self._day, self._unsaved
+        self._unsaved = {}
         try:
-            await self._quotas.save(day, changed)
+            totals = await self._quotas.add(day, counted)
         except BaseException:
-            # Whoever is cancelled here does not know whether it was written, either.
+            # It may have been written all the same: rather counted twice than not at all.
             if day == self._day:
-                self._unsaved.update(changed)
+                for store, count in counted.items():
+                    self._unsaved[store] = self._unsaved.get(store, 0) + count
             raise
+        if day == self._day:
+            for store, total in totals.items():
+                self._used[store] = total + self._unsaved.get(store, 0)
 
 
 class OverLimit(RateLimited):

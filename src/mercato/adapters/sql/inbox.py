@@ -102,6 +102,7 @@ class SqlInbox:
         """Make `sequence` the next in turn, unless an earlier one has come after all."""
 
         async def step(tx: Tx) -> None:
+            await _hold_place(tx, key)
             earlier = await tx.fetch_one(
                 "SELECT 1 FROM inbox_parked WHERE key = ? AND sequence < ?"
                 " AND state IN ('failed', 'waiting') LIMIT 1",
@@ -160,12 +161,21 @@ async def _handled(tx: Tx, parked: Parked) -> bool:
         return False
     if parked.state is ParkedState.REPLAY:
         # Its turn is past: its row, deleted with its effect, says that it is still to come.
-        row = await tx.fetch_one(
+        row = await tx.lock_one(
             "SELECT 1 FROM inbox_parked WHERE event_id = ? AND state = 'replay'", (parked.event_id,)
         )
         return row is None
-    row = await tx.lock_one("SELECT sequence FROM inbox_positions WHERE key = ?", (parked.key,))
-    return row is not None and row[0] >= parked.sequence
+    return await _hold_place(tx, parked.key) >= parked.sequence
+
+
+async def _hold_place(tx: Tx, key: str) -> int:
+    """Return the number of the last handled event of `key`, which stays so until the step ends."""
+    # Before the first event there is nothing to hold: so there is made to be.
+    await tx.execute(
+        "INSERT INTO inbox_positions (key, sequence) VALUES (?, 0) ON CONFLICT (key) DO NOTHING", (key,)
+    )
+    row = await tx.lock_one("SELECT sequence FROM inbox_positions WHERE key = ?", (key,))
+    return 0 if row is None else int(row[0])
 
 
 async def _upsert(tx: Tx, parked: Parked) -> None:

@@ -135,7 +135,8 @@ async def _take_turn(tx: Tx, by: ByEvent) -> None:
         return
     if by.sequence == 1:
         moved = await tx.execute(
-            "INSERT INTO inbox_positions (key, sequence) VALUES (?, 1) ON CONFLICT (key) DO NOTHING",
+            "INSERT INTO inbox_positions (key, sequence) VALUES (?, 1)"
+            " ON CONFLICT (key) DO UPDATE SET sequence = 1 WHERE inbox_positions.sequence = 0",
             (by.key,),
         )
     else:

@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from mercato.contracts.events import Events
+from mercato.kernel.acting import reaching
 from mercato.kernel.cause import Cause
 from mercato.kernel.errors import NotFound, Unauthenticated, ValidationFailed
 from mercato.kernel.ids import uuid7
@@ -46,6 +47,12 @@ class Credentials:
         """
         if bad := password_refusals("new_password", new):
             raise ValidationFailed.of(*bad)
+        with reaching(home(caller)):
+            return await self._change_password(caller, current, new, address=address, at=at, by=by)
+
+    async def _change_password(
+        self, caller: Principal, current: str, new: str, *, address: str, at: datetime, by: Cause
+    ) -> SignedIn:
         account = await self._users.account_of(home(caller), caller.user_id)
         if account is None:
             raise _gone()
@@ -90,8 +97,9 @@ class Credentials:
         user = account.user
         await self._stores.trading(user.tenant_id)
         new_hash = await self._passwords.hash(new)
-        if not await self._users.change_password(account, new_hash, None, at=at, by=by):
-            raise refused()
+        with reaching(user.tenant_id):
+            if not await self._users.change_password(account, new_hash, None, at=at, by=by):
+                raise refused()
         self._attempts.forgive(user.tenant_id, email_key(user.email))
 
     async def send_verification(self, caller: Principal, *, at: datetime) -> int:
@@ -99,7 +107,8 @@ class Credentials:
 
         Return 0, or in how many seconds another may be sent. Raises NotFound if the account is gone.
         """
-        user = await self._users.find(home(caller), caller.user_id)
+        with reaching(home(caller)):
+            user = await self._users.find(home(caller), caller.user_id)
         if user is None:
             raise NotFound("There is no such user.")
         return 0 if user.email_verified else self._links.verify(user, at=at)
@@ -120,7 +129,8 @@ class Credentials:
             return verified
 
         try:
-            return await self._users.change(user.tenant_id, user.id, decide, by=by)
+            with reaching(user.tenant_id):
+                return await self._users.change(user.tenant_id, user.id, decide, by=by)
         except NotFound:
             raise refused() from None
 

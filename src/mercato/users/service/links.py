@@ -16,6 +16,7 @@ from datetime import UTC, datetime, timedelta
 import msgspec
 
 from mercato.contracts.users import LinkAction
+from mercato.kernel.acting import acting
 from mercato.kernel.errors import Unavailable, ValidationFailed
 from mercato.kernel.ids import UserId
 from mercato.kernel.tenancy import TenantId
@@ -141,7 +142,8 @@ class Links:
             raise refused() from None
         if claims.action != action or claims.expires_at <= at.astimezone(UTC).timestamp():
             raise refused()
-        found = await self._users.account_of(claims.tenant, claims.user_id)
+        with acting(claims.tenant):
+            found = await self._users.account_of(claims.tenant, claims.user_id)
         if found is None or not hmac.compare_digest(mac, self._mac(payload, _stamp(action, found))):
             raise refused()
         return found

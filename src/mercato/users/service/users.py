@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from mercato.contracts.events import Events
+from mercato.kernel.acting import reaching
 from mercato.kernel.cause import BySystem, Cause
 from mercato.kernel.errors import NotFound, Unauthenticated
 from mercato.kernel.ids import UserId, uuid7
@@ -161,7 +162,9 @@ class Users:
             emails[:] = [found.email]
             return change_user(found, change, caller, at=at)
 
-        changed = await self._users.change(_store_of(caller, user_id), user_id, decide, by=by)
+        store = _store_of(caller, user_id)
+        with reaching(store):
+            changed = await self._users.change(store, user_id, decide, by=by)
         if changed.email not in emails:
             self._links.verify(changed, at=at)
         return changed
@@ -179,7 +182,9 @@ class Users:
             expected.check(found.version)
             return delete_user(found, caller, at=at)
 
-        await self._users.delete(_store_of(caller, user_id), user_id, decide, by=by)
+        store = _store_of(caller, user_id)
+        with reaching(store):
+            await self._users.delete(store, user_id, decide, by=by)
 
     async def create_operator(self, new: NewUser, *, at: datetime) -> User:
         """Make an operator of the platform, who lives in the store `default`.
@@ -199,7 +204,8 @@ class Users:
         return await self._users.add(account, None, events, by=BySystem("command line"))
 
     async def _found(self, tenant: TenantId, user_id: UserId) -> User:
-        user = await self._users.find(tenant, user_id)
+        with reaching(tenant):
+            user = await self._users.find(tenant, user_id)
         if user is None:
             raise _no_such_user()
         return user

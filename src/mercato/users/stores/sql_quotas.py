@@ -24,25 +24,30 @@ class SqlQuotas:
         rows = await self._db.search("SELECT tenant_id, used FROM quotas WHERE day = ?", (day.isoformat(),))
         return {TenantId(tenant): int(used) for tenant, used in rows}
 
-    async def save(self, day: date, used: Mapping[TenantId, int]) -> None:
-        """Write counts of a day. A count that is kept already never becomes less."""
-        counts = iter(used.items())
+    async def add(self, day: date, counted: Mapping[TenantId, int]) -> Mapping[TenantId, int]:
+        """Add to counts of a day; return what they are then. Several processes may at once."""
+        # In one order everywhere, so that no two steps wait for each other.
+        counts, totals = iter(sorted(counted.items())), dict[TenantId, int]()
         while some := list(islice(counts, _BATCH)):
-            await self._save(day.isoformat(), some)
+            totals |= await self._add(day.isoformat(), some)
+        return totals
 
-    async def _save(self, day: str, counts: list[tuple[TenantId, int]]) -> None:
-        async def step(tx: Tx) -> None:
-            for tenant, used in counts:
-                await tx.execute(
+    async def _add(self, day: str, counts: list[tuple[TenantId, int]]) -> dict[TenantId, int]:
+        async def step(tx: Tx) -> dict[TenantId, int]:
+            totals = {}
+            for tenant, count in counts:
+                row = await tx.fetch_one(
                     "INSERT INTO quotas (day, tenant_id, used) VALUES (?, ?, ?)"
-                    " ON CONFLICT (day, tenant_id) DO UPDATE SET used = excluded.used"
-                    " WHERE quotas.used < excluded.used",
-                    (day, tenant, used),
+                    " ON CONFLICT (day, tenant_id) DO UPDATE SET used = quotas.used + excluded.used"
+                    " RETURNING used",
+                    (day, tenant, count),
                 )
+                totals[tenant] = count if row is None else int(row[0])
             await tx.execute(
                 "DELETE FROM quotas WHERE (day, tenant_id) IN"
                 " (SELECT day, tenant_id FROM quotas WHERE day < ? ORDER BY day LIMIT ?)",
                 (day, _PURGED),
             )
+            return totals
 
-        await self._db.transact(step)
+        return await self._db.transact(step)
