@@ -24,8 +24,8 @@ $(STAMP): pyproject.toml uv.lock
 	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --inexact --all-extras --quiet
 	@touch $@
 
-setup-engines: ## Install what the fault tests and the bench need and this machine lacks (Debian, as root)
-	@command -v strace >/dev/null && command -v wrk >/dev/null || { apt-get update -qq && apt-get install -y -qq strace wrk; }
+setup-engines: ## Install the servers and tools that tests and bench need and this machine lacks (Debian, as root)
+	@tools/setup-engines
 
 demo: setup ## Install, make sample data, run; prints addresses and logins
 	@$(BIN)/mercato up --demo

@@ -19,6 +19,7 @@ from typing import Any
 import asyncpg
 
 from mercato.adapters.sql.postgres import PostgresDatabase
+from mercato.adapters.sql.postgres_pool import PoolSettings
 from mercato.adapters.sql.postgres_schema import Roles, upgrade
 from mercato.adapters.sql.schema import Schema
 from mercato.runtime.folder import SCHEMAS
@@ -176,7 +177,7 @@ class PostgresServer:
     def open(self, name: str) -> PostgresDatabase:
         """Open a database as a service does."""
         return PostgresDatabase(
-            self.url(name, ROLES.serving), self.url(name, ROLES.system), name=name, size=8
+            self.url(name, ROLES.serving), self.url(name, ROLES.system), PoolSettings(8), name=name
         )
 
     async def drop(self, name: str) -> None:

@@ -35,6 +35,7 @@ def refused() -> Iterator[None]:
 
 def _sentence(error: Exception) -> str | None:
     """Return the sentence of an error that was made for people, None for a defect."""
+    from mercato.adapters.sql.database import Misconfigured  # noqa: PLC0415
     from mercato.adapters.sql.schema import NotADatabase, SchemaTooNew  # noqa: PLC0415  only to tell a failure
     from mercato.kernel.errors import MercatoError  # noqa: PLC0415
     from mercato.runtime.folder import FolderInUse  # noqa: PLC0415
@@ -44,7 +45,9 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, MercatoError):
         details = "; ".join(f"{detail.field} {detail.message}" for detail in error.details)
         return f"{error.message} {details}".strip()
-    if isinstance(error, (Refused, WrongSetting, PortInUse, FolderInUse, SchemaTooNew, NotADatabase)):
+    if isinstance(
+        error, (Refused, WrongSetting, PortInUse, FolderInUse, SchemaTooNew, NotADatabase, Misconfigured)
+    ):
         return str(error)
     if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)):
         return f"{error.filename} cannot be used: {error.strerror}."

@@ -10,18 +10,21 @@ from datetime import timedelta
 from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.inbox import SqlInbox
 from mercato.adapters.sql.outbox import SqlOutbox
+from mercato.adapters.sql.schema import wanting
 from mercato.adapters.sweeps import sweep
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Unavailable
 from mercato.messaging.bus import Bus
 from mercato.messaging.inbox import Inbox
 from mercato.messaging.relay import Relay
+from mercato.runtime.folder import SCHEMAS
 from mercato.web.auth import Authenticator, FindStore
 from mercato.web.idempotency import KEPT
 from mercato.web.limits import Limits
 
 log = logging.getLogger(__name__)
 
+_START_EVERY_S = 1.0
 _CLAIMS_SWEEP_S = 300.0
 _CLAIMS_BATCH = 1_000
 _QUOTAS_EVERY_S = 0.5
@@ -85,14 +88,15 @@ class Process:
     async def start(self) -> None:
         """Take up what a crash left unfinished, then start every relay, inbox and worker.
 
-        Where there may be other processes, each claim's lease runs out by itself.
+        A database that is away or not migrated yet is waited for. Raises Misconfigured.
         """
-        if self.composition.is_alone:
-            for parts in self.composition.services.values():
-                await parts.claims.end_leases()
-        await self.composition.limits.load(self._clock())
-        for prepare in self.composition.before_start:
-            await prepare()
+        while True:
+            try:
+                await self._prepare()
+                break
+            except Unavailable as error:
+                log.warning("waiting to start", extra={"cause": error.message})
+                await asyncio.sleep(_START_EVERY_S)
         self._relaying = [
             asyncio.create_task(relay.run(), name=f"relay-{name}") for name, relay in self.relays.items()
         ]
@@ -105,6 +109,21 @@ class Process:
         workers += self.composition.workers
         self._working = [asyncio.create_task(worker(), name=name) for name, worker in workers]
         self._working.append(asyncio.create_task(_save_quotas(self.composition.limits), name="quotas"))
+
+    async def _prepare(self) -> None:
+        """Take up what a crash left unfinished. It may be done again. Raises Unavailable, Misconfigured.
+
+        Where there may be other processes, each claim's lease runs out by itself.
+        """
+        for name, parts in self.composition.services.items():
+            reason = await wanting(parts.steps.db, SCHEMAS[name])
+            if reason is not None:
+                raise Unavailable(reason)
+            if self.composition.is_alone:
+                await parts.claims.end_leases()
+        await self.composition.limits.load(self._clock())
+        for prepare in self.composition.before_start:
+            await prepare()
 
     @property
     def alive(self) -> bool:

@@ -10,8 +10,9 @@ from mercato.web.call import Call
 from mercato.web.endpoint import PUBLIC, Routes
 from mercato.web.http import Response
 
-Check = Callable[[], Awaitable[bool]]
-"""Says whether something the process needs is usable. It does not raise, and is quick."""
+Check = Callable[[], Awaitable[bool | str]]
+"""Says whether something the process needs is usable, or in a sentence why not. It is quick, and raises
+nothing."""
 
 
 class Phase(enum.StrEnum):
@@ -22,7 +23,7 @@ class Phase(enum.StrEnum):
     DRAINING = "draining"
 
 
-class HealthReport(msgspec.Struct, frozen=True):
+class HealthReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer of /health."""
 
     status: Literal["ok", "degraded"]
@@ -30,6 +31,8 @@ class HealthReport(msgspec.Struct, frozen=True):
     version: str
     phase: Phase
     checks: dict[str, Literal["ok", "failing"]]
+    reasons: dict[str, str] | None = None
+    """Why checks fail, where that is known."""
 
 
 class Health:
@@ -43,11 +46,13 @@ class Health:
 
     async def report(self) -> HealthReport:
         """Run every check and say what came of it."""
+        found = {name: await check() for name, check in self._checks.items()}
         checks: dict[str, Literal["ok", "failing"]] = {
-            name: "ok" if await check() else "failing" for name, check in self._checks.items()
+            name: "ok" if usable is True else "failing" for name, usable in found.items()
         }
+        reasons = {name: why for name, why in found.items() if isinstance(why, str)}
         status: Literal["ok", "degraded"] = "ok" if "failing" not in checks.values() else "degraded"
-        return HealthReport(status, self._service, self._version, self.phase, checks)
+        return HealthReport(status, self._service, self._version, self.phase, checks, reasons or None)
 
 
 def routes(health: Health) -> Routes:

@@ -169,7 +169,7 @@ class Limits:
             self._used = dict(await self._quotas.load(self._day))
 
     async def save(self) -> None:
-        """Write what was counted, and learn what others have. Raises what the store raises; try again then."""
+        """Write what was counted, and learn what others have. Raises what the store raises; try it again."""
         if self._quotas is None or not self._unsaved:
             return
         day, counted = self._day, self._unsaved

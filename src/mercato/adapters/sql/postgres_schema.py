@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from mercato.adapters.sql.database import StorageUnavailable
-from mercato.adapters.sql.postgres import TENANT_SETTING
+from mercato.adapters.sql.postgres_pool import TENANT_SETTING
 from mercato.adapters.sql.schema import Schema, SchemaTooNew, alembic_config
 
 MIGRATION_DEADLINE_S = 600.0
