@@ -70,12 +70,13 @@ class Pool:
         self._settings = settings
         self._opening = asyncio.Lock()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._acquiring: set[asyncio.Future[Any]] = set()
 
     @asynccontextmanager
     async def lend(self, tenant: TenantId | None, *, step: bool = False) -> AsyncIterator[Connection]:
         """Lend a connection that works for `tenant`, in a transaction if it is for a step."""
         pool = self._pool or await self._open()
-        connection = await pool.acquire(timeout=ACQUIRE_DEADLINE_S)
+        connection = await self._acquire(pool)
         try:
             if self._settings.set_local:
                 async with connection.transaction():
@@ -91,6 +92,28 @@ class Pool:
                 yield connection
         finally:
             await pool.release(connection)
+
+    async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
+        if pool.get_idle_size():
+            return await pool.acquire(timeout=ACQUIRE_DEADLINE_S)
+        # A connection that is being made is made to the end: whoever waits for it may go away.
+        acquiring = asyncio.ensure_future(pool.acquire(timeout=ACQUIRE_DEADLINE_S))
+        self._acquiring.add(acquiring)
+        acquiring.add_done_callback(self._acquiring.discard)
+        try:
+            return await asyncio.shield(acquiring)
+        except asyncio.CancelledError:
+            acquiring.add_done_callback(lambda done: self._give_back(pool, done))
+            raise
+
+    def _give_back(
+        self, pool: "asyncpg.Pool[asyncpg.Record]", acquired: "asyncio.Future[Connection]"
+    ) -> None:
+        """Release a connection that nobody waits for any more."""
+        if not acquired.cancelled() and acquired.exception() is None:
+            releasing = asyncio.ensure_future(pool.release(acquired.result()))
+            self._acquiring.add(releasing)
+            releasing.add_done_callback(self._acquiring.discard)
 
     async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
         async with self._opening:
@@ -117,6 +140,8 @@ class Pool:
 
     async def close(self) -> None:
         """Close every connection."""
+        while self._acquiring:
+            await asyncio.gather(*self._acquiring, return_exceptions=True)
         if self._pool is not None:
             await self._pool.close()
             self._pool = None

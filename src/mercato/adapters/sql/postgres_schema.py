@@ -162,7 +162,9 @@ async def _secure(connection: "asyncpg.Connection[asyncpg.Record]", roles: Roles
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES {there} {to};"
             f"GRANT USAGE ON ALL SEQUENCES {there} {to};"
         )
-    store = f"current_setting('{TENANT_SETTING}', true)"
+    await connection.execute(f"REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {serving}, {system}")
+    # A setting that was reset reads as empty: no store is called so, and none is to be.
+    store = f"NULLIF(current_setting('{TENANT_SETTING}', true), '')"
     for table, has_tenant, has_key in await connection.fetch(_TABLES):
         if not has_tenant and not has_key:
             continue
