@@ -122,7 +122,8 @@ class Platform:
         return self.process.wait(STOP_DEADLINE_S)
 
     def log(self) -> str:
-        return (self.folder / "log.txt").read_text(errors="replace")
+        written = self.folder / "log.txt"
+        return written.read_text(errors="replace") if written.exists() else ""
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a `mercato` command on its data folder."""

@@ -90,6 +90,10 @@ class Pool:
                 return
             async with connection.transaction():
                 yield connection
+        except asyncpg.InternalClientError:
+            # The server has ended the connection, and the driver has not seen it yet.
+            connection.terminate()
+            raise
         finally:
             await pool.release(connection)
 
