@@ -1,13 +1,17 @@
 """Which servers this machine has. Where CI says that it is CI, all must be there."""
 
 import os
+import shutil
 from collections.abc import Callable
 
 import pytest
 
 from tests import postgres_server
 
-_FOUND: dict[str, Callable[[], bool]] = {"postgres": lambda: postgres_server.binaries() is not None}
+_FOUND: dict[str, Callable[[], bool]] = {
+    "postgres": lambda: postgres_server.binaries() is not None,
+    "pgbouncer": lambda: shutil.which("pgbouncer", path=f"{os.environ.get('PATH')}:/usr/sbin") is not None,
+}
 
 
 def available(name: str) -> bool:

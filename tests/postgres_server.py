@@ -53,7 +53,7 @@ class PostgresServer:
         assert found is not None
         self.folder = Path(tempfile.mkdtemp(prefix="mercato-pg-"))
         self.port = free_port()
-        user = _unprivileged(self.folder)
+        user = unprivileged(self.folder)
         subprocess.run(
             [
                 *(found / "initdb", "-D", self.folder / "data", "-U", "postgres", "-A", "trust"),
@@ -88,7 +88,7 @@ class PostgresServer:
                 [found / "postgres", "-D", self.folder / "data", *options],
                 stdout=log,
                 stderr=log,
-                user=_unprivileged(self.folder),
+                user=unprivileged(self.folder),
                 cwd=self.folder,
             )
         deadline = time.monotonic() + START_DEADLINE_S
@@ -193,7 +193,7 @@ def _run_apart(work: Coroutine[Any, Any, None]) -> None:
         outside.submit(asyncio.run, work).result()
 
 
-def _unprivileged(folder: Path) -> int | None:
+def unprivileged(folder: Path) -> int | None:
     """Return a user that PostgreSQL is willing to run as; the folder is theirs."""
     if os.geteuid() != 0:
         return None

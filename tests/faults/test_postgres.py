@@ -4,7 +4,7 @@ import asyncio
 import contextlib
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from mercato.kernel.ids import uuid7
 from mercato.products.domain import OutOfStock
 from tests import postgres_server
 from tests.behaviour.products_shop import open_shop
+from tests.commands import wait_until
 from tests.conftest import OpenDatabase
 from tests.engines import POSTGRES, available
 from tests.postgres_server import ROLES, PostgresServer
@@ -83,7 +84,7 @@ async def test_ten_kills_of_the_database_under_load_lose_no_order(
             await asyncio.to_thread(server.serve)
         await _until_ready(shop)
         before = len(acknowledged)
-        await _until(lambda: len(acknowledged) >= before + BUYERS)
+        await asyncio.to_thread(wait_until, lambda: len(acknowledged) >= before + BUYERS)
         stopping.set()
         await asyncio.gather(*buyers)
         assert {each.status for each in refused} <= {409, 503}, refused
@@ -113,13 +114,6 @@ async def _buy(
             acknowledged[key] = answer.data["id"]
 
 
-async def _until(condition: Callable[[], bool], within_s: float = 30.0) -> None:
-    deadline = time.monotonic() + within_s
-    while not condition():
-        assert time.monotonic() < deadline, "it did not come to that"
-        await asyncio.sleep(0.02)
-
-
 async def _until_ready(shop: Shopper) -> dict[str, Any]:
     deadline = time.monotonic() + 30
     while True:
@@ -138,7 +132,7 @@ async def test_a_process_that_starts_before_its_database_comes_alive_with_it(
 ) -> None:
     server.kill()
     starting = asyncio.create_task(asyncio.to_thread(platform.start))
-    await _until(lambda: "waiting to start" in platform.log())
+    await asyncio.to_thread(wait_until, lambda: "waiting to start" in platform.log())
     assert not starting.done()
     await asyncio.to_thread(server.serve)
     await starting
@@ -151,7 +145,7 @@ async def test_a_process_that_waits_for_its_database_can_be_stopped(
 ) -> None:
     server.kill()
     starting = asyncio.create_task(asyncio.to_thread(platform.start))
-    await _until(lambda: "waiting to start" in platform.log())
+    await asyncio.to_thread(wait_until, lambda: "waiting to start" in platform.log())
     assert await asyncio.to_thread(platform.stop) == 0
     with pytest.raises(AssertionError, match="it ended with 0"):
         await starting
