@@ -56,7 +56,7 @@ def pooler(mode: str) -> Iterator[int]:
     )
     program = shutil.which("pgbouncer") or "/usr/sbin/pgbouncer"
     with (folder / "pgbouncer.log").open("wb") as log:
-        words = [program, folder / "pgbouncer.ini"]
+        words = [program, str(folder / "pgbouncer.ini")]
         process = subprocess.Popen(words, stdout=log, stderr=log, user=user, cwd=folder)
     try:
         wait_until(lambda: _listens(port))

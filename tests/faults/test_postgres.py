@@ -13,10 +13,9 @@ import pytest
 
 from mercato.adapters.sql.database import StorageUnavailable, Tx
 from mercato.adapters.sql.postgres import PostgresDatabase
-from mercato.contracts.products import WantedLine
+from mercato.contracts.products import OutOfStock, WantedLine
 from mercato.kernel.errors import MercatoError
 from mercato.kernel.ids import uuid7
-from mercato.products.domain import OutOfStock
 from tests import postgres_server
 from tests.behaviour.products_shop import open_shop
 from tests.commands import wait_until
