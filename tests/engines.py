@@ -1,6 +1,7 @@
 """Which servers this machine has. Where CI says that it is CI, all must be there."""
 
 import os
+import shutil
 from collections.abc import Callable
 
 import pytest
@@ -11,6 +12,7 @@ _FOUND: dict[str, Callable[[], bool]] = {
     "postgres": lambda: postgres_server.binaries() is not None,
     "rabbitmq": lambda: rabbitmq_server.binaries() is not None,
     "redis": lambda: redis_server.binary() is not None,
+    "pgbouncer": lambda: shutil.which("pgbouncer", path=f"{os.environ.get('PATH')}:/usr/sbin") is not None,
 }
 
 
@@ -24,4 +26,4 @@ def available(name: str) -> bool:
 SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 """Marks a test of what is SQLite's own: its file, its plans, its one writer."""
 POSTGRES = pytest.mark.parametrize("engine", ["postgres"], indirect=True)
-"""Marks a test of what several processes do on one database."""
+"""Marks a test of what can happen on PostgreSQL alone: several who write at once, roles, connections."""

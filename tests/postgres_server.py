@@ -9,15 +9,20 @@ import signal
 import subprocess
 import tempfile
 import time
+from collections.abc import Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import asyncpg
 
 from mercato.adapters.sql.postgres import PostgresDatabase
+from mercato.adapters.sql.postgres_pool import PoolSettings
 from mercato.adapters.sql.postgres_schema import Roles, upgrade
 from mercato.adapters.sql.schema import Schema
+from mercato.runtime.folder import SCHEMAS
 from tests.running import free_port
 
 START_DEADLINE_S = 60.0
@@ -61,7 +66,7 @@ class PostgresServer:
         )
         self.serve()
         atexit.register(self.stop)
-        asyncio.run(self._make_roles())
+        _run_apart(self._make_roles())
 
     def serve(self) -> None:
         """Start the server on the cluster that is there, and wait for it."""
@@ -143,15 +148,36 @@ class PostgresServer:
             await connection.close()
         return name
 
+    def environ_of_platform(self) -> dict[str, str]:
+        """Make a database for each service, and return the settings that name them to `mercato`."""
+        _run_apart(self._new_databases())
+        urls = {"": ROLES.serving, "SYSTEM_": ROLES.system, "OWNER_": OWNER}
+        name = f"{{service}}_of_{os.getpid()}_{self._number}"
+        return {f"MERCATO_DATABASE_{kind}URL": self.url(name, role) for kind, role in urls.items()}
+
+    async def _new_databases(self) -> None:
+        made = [await self.new_database(schema) for schema in SCHEMAS.values()]
+        connection = await asyncpg.connect(self.url("postgres"))
+        try:
+            for service, name in zip(SCHEMAS, made, strict=True):
+                await connection.execute(
+                    f"ALTER DATABASE {name} RENAME TO {service}_of_{os.getpid()}_{self._number}"
+                )
+        finally:
+            await connection.close()
+
     async def _let_tests_make_tables(self, database: str) -> None:
         connection = await asyncpg.connect(self.url(database))
-        await connection.execute(f"GRANT CREATE ON SCHEMA public TO {ROLES.system}")
+        await connection.execute(
+            f"GRANT CREATE ON SCHEMA public TO {ROLES.system};"
+            f"ALTER DEFAULT PRIVILEGES FOR ROLE {ROLES.system} GRANT ALL ON TABLES TO {ROLES.serving}"
+        )
         await connection.close()
 
     def open(self, name: str, *, size: int = 8) -> PostgresDatabase:
         """Open a database as a service does."""
         return PostgresDatabase(
-            self.url(name, ROLES.serving), self.url(name, ROLES.system), name=name, size=size
+            self.url(name, ROLES.serving), self.url(name, ROLES.system), PoolSettings(size), name=name
         )
 
     async def drop(self, name: str) -> None:
@@ -159,6 +185,12 @@ class PostgresServer:
         connection = await asyncpg.connect(self.url("postgres"))
         await connection.execute(f"DROP DATABASE {name} WITH (FORCE)")
         await connection.close()
+
+
+def _run_apart(work: Coroutine[Any, Any, None]) -> None:
+    """Run it to its end in another thread: a loop of the test's own may be running in this one."""
+    with ThreadPoolExecutor(1) as outside:
+        outside.submit(asyncio.run, work).result()
 
 
 def unprivileged(folder: Path) -> int | None:

@@ -75,6 +75,7 @@ class Platform:
 
     def start(self) -> float:
         """Start it and wait until it is ready; return how many seconds that took."""
+        self._give_databases()
         began = time.perf_counter()
         with (self.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
@@ -82,7 +83,7 @@ class Platform:
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env={**os.environ, "MERCATO_LOG_FORMAT": "json", **self.environ},
+                env=self._environment() | {"MERCATO_LOG_FORMAT": "json", **self.environ},
             )
         while time.perf_counter() - began < START_DEADLINE_S:
             if self.process.poll() is not None:
@@ -91,6 +92,17 @@ class Platform:
                 return time.perf_counter() - began
             time.sleep(0.01)
         raise AssertionError(f"it did not get ready: {self.log()[-2000:]}")
+
+    def _give_databases(self) -> None:
+        """Where the tests are to run on PostgreSQL, name databases of its own to it, once."""
+        if os.environ.get("MERCATO_TEST_DATABASE") != "postgres" or "MERCATO_DATABASE_URL" in self.environ:
+            return
+        from tests import postgres_server  # noqa: PLC0415  it imports this module
+
+        self.environ |= postgres_server.shared().environ_of_platform()
+
+    def _environment(self) -> dict[str, str]:
+        return {name: value for name, value in os.environ.items() if name != "MERCATO_TEST_DATABASE"}
 
     def _is_ready(self) -> bool:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
@@ -116,7 +128,8 @@ class Platform:
         return self.process.wait(STOP_DEADLINE_S)
 
     def log(self) -> str:
-        return (self.folder / "log.txt").read_text(errors="replace")
+        written = self.folder / "log.txt"
+        return written.read_text(errors="replace") if written.exists() else ""
 
     def command(self, *words: str) -> "subprocess.CompletedProcess[str]":
         """Run a `mercato` command on its data folder."""
@@ -126,6 +139,7 @@ class Platform:
             text=True,
             timeout=60,
             cwd=self.folder,
+            env=self._environment() | self.environ,
             check=False,
         )
 

@@ -15,6 +15,7 @@ from datetime import datetime
 from mercato.adapters.bus.rabbitmq import RabbitBus
 from mercato.adapters.sql.outbox import SqlOutbox
 from mercato.adapters.sql.postgres import PostgresDatabase
+from mercato.adapters.sql.postgres_pool import PoolSettings
 from mercato.messaging.bus import Message
 from mercato.messaging.replicas import Alone
 from tests.pipeline import Sender
@@ -81,7 +82,7 @@ class KilledOutbox(SqlOutbox):
 async def run(url: str, system_url: str, broker_url: str, point: str) -> None:
     """Change things and relay, until killed."""
     killer = Killer(point)
-    db = PostgresDatabase(url, system_url, name="things", size=4)
+    db = PostgresDatabase(url, system_url, PoolSettings(4), name="things")
     bus = RabbitBus(broker_url, name="things")
     # Whoever relayed before is dead: its lease need not run out.
     sender = Sender(db, KilledBus(bus, killer), Alone())
@@ -102,7 +103,7 @@ async def relay(url: str, system_url: str, broker_url: str) -> None:
     """Relay what others commit, until SIGTERM."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    db = PostgresDatabase(url, system_url, name="things", size=4)
+    db = PostgresDatabase(url, system_url, PoolSettings(4), name="things")
     bus = RabbitBus(broker_url, name="things")
     async with Sender(db, bus).relaying():
         print("relaying", flush=True)  # noqa: T201  whoever started it waits for this

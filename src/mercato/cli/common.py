@@ -45,6 +45,7 @@ def refused() -> Iterator[None]:
 def _sentence(error: Exception) -> str | None:
     """Return the sentence of an error that was made for people, None for a defect."""
     from mercato.adapters.identity.keys import UnusableKeyFile  # noqa: PLC0415  only to tell a failure
+    from mercato.adapters.sql.database import Misconfigured  # noqa: PLC0415
     from mercato.adapters.sql.schema import NotADatabase, SchemaTooNew  # noqa: PLC0415
     from mercato.kernel.errors import MercatoError  # noqa: PLC0415
     from mercato.runtime.folder import FolderInUse  # noqa: PLC0415
@@ -54,7 +55,10 @@ def _sentence(error: Exception) -> str | None:
     if isinstance(error, MercatoError):
         details = "; ".join(f"{detail.field} {detail.message}" for detail in error.details)
         return f"{error.message} {details}".strip()
-    for_people = (Refused, WrongSetting, PortInUse, FolderInUse, SchemaTooNew, NotADatabase, UnusableKeyFile)
+    for_people = (
+        *(Refused, WrongSetting, Misconfigured, PortInUse, FolderInUse),
+        *(SchemaTooNew, NotADatabase, UnusableKeyFile),
+    )
     if isinstance(error, for_people):
         return str(error)
     if isinstance(error, sqlite3.Error):

@@ -38,6 +38,17 @@ def acting(tenant: TenantId | None) -> Iterator[None]:
         _acting.reset(before)
 
 
+@contextmanager
+def reaching(tenant: TenantId) -> Iterator[None]:
+    """Work on what a store has, which need not be the one that the task works for, for a while.
+
+    It is for what has been proven otherwise than by the call's store: an operator's own account, or
+    somebody's by a link. A step that is of both stores is the platform's.
+    """
+    with acting(tenant if acting_for() == tenant else None):
+        yield
+
+
 def as_platform(work: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, Coroutine[Any, Any, T]]:
     """Let a function work on every store, whomever it is called for: what it does is the platform's."""
 

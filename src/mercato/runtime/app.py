@@ -1,14 +1,14 @@
 """The HTTP application over the embedded platform."""
 
-from collections.abc import Awaitable, Callable
-
 from prometheus_client import CollectorRegistry
 
 from mercato import __version__
 from mercato.adapters.sql.database import Database
+from mercato.adapters.sql.schema import Schema, wanting
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import MercatoError
 from mercato.runtime import dead_letters
+from mercato.runtime.folder import SCHEMAS
 from mercato.runtime.metrics import QueueMetrics
 from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings
@@ -19,7 +19,7 @@ from mercato.web.auth import Stores
 from mercato.web.call import Call
 from mercato.web.cors import Cors
 from mercato.web.endpoint import PUBLIC, Endpoint, Routes
-from mercato.web.health import Health
+from mercato.web.health import Check, Health
 from mercato.web.http import Response
 from mercato.web.metrics import RequestMetrics
 from mercato.web.router import Router
@@ -105,9 +105,10 @@ def _operations(metrics: RequestMetrics, queues: QueueMetrics, documented: list[
     return api
 
 
-def _checks(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:
-    checks: dict[str, Callable[[], Awaitable[bool]]] = {
-        f"{name}_database": _readable(parts.steps.db) for name, parts in process.composition.services.items()
+def _checks(process: Process) -> dict[str, Check]:
+    checks: dict[str, Check] = {
+        f"{name}_database": _usable(parts.steps.db, SCHEMAS[name])
+        for name, parts in process.composition.services.items()
     }
 
     async def workers() -> bool:
@@ -117,9 +118,9 @@ def _checks(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:
     return checks
 
 
-def _neighbours(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:
+def _neighbours(process: Process) -> dict[str, Check]:
     """Return the checks of what a process serves without: its events wait, and it limits by itself."""
-    checks: dict[str, Callable[[], Awaitable[bool]]] = {}
+    checks: dict[str, Check] = {}
     shared, bus = process.composition.shared, process.composition.bus
     if shared is not None:
         checks["redis"] = shared.check
@@ -132,11 +133,11 @@ def _neighbours(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:
     return checks
 
 
-def _readable(database: Database) -> Callable[[], Awaitable[bool]]:
-    async def check() -> bool:
+def _usable(database: Database, schema: Schema) -> Check:
+    async def check() -> bool | str:
         try:
-            return await database.fetch_one("SELECT version_num FROM alembic_version") is not None
-        except MercatoError:
-            return False
+            return await wanting(database, schema) or True
+        except MercatoError as error:
+            return error.message
 
     return check

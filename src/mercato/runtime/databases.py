@@ -34,6 +34,7 @@ def open_sandbox_book(settings: Settings, webhook_secret: str) -> Book:
 def _postgres(settings: Settings, service: str, *, schema: str = "public") -> "PostgresDatabase":
     try:
         from mercato.adapters.sql.postgres import PostgresDatabase  # noqa: PLC0415  an extra
+        from mercato.adapters.sql.postgres_pool import PoolSettings  # noqa: PLC0415
     except ImportError as error:
         raise WrongSetting(
             f"{variable('database_url')} needs the driver of PostgreSQL, which is not installed:"
@@ -42,9 +43,8 @@ def _postgres(settings: Settings, service: str, *, schema: str = "public") -> "P
     return PostgresDatabase(
         url_of(settings, "database_url", service),
         url_of(settings, "database_system_url", service),
+        PoolSettings(settings.database_pool, schema, set_local=settings.database_set_local),
         name=f"{service}.{schema}",
-        size=settings.database_pool,
-        schema=schema,
     )
 
 

@@ -12,6 +12,7 @@ from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.inbox import SqlInbox
 from mercato.adapters.sql.outbox import SqlOutbox
+from mercato.adapters.sql.schema import wanting
 from mercato.adapters.sweeps import sweep
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Unavailable
@@ -20,6 +21,7 @@ from mercato.messaging.bus import Bus
 from mercato.messaging.inbox import Inbox, Resend
 from mercato.messaging.relay import Relay
 from mercato.messaging.replicas import Alone, Replicas
+from mercato.runtime.folder import SCHEMAS
 from mercato.web.auth import Authenticator, FindStore
 from mercato.web.idempotency import KEPT
 from mercato.web.limits import Limiter
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_START_EVERY_S = 1.0
 _CLAIMS_SWEEP_S = 300.0
 _CLAIMS_BATCH = 1_000
 _QUOTAS_EVERY_S = 0.5
@@ -113,17 +116,15 @@ class Process:
     async def start(self) -> None:
         """Take up what a crash left unfinished, then start every relay, inbox and worker.
 
-        Where there may be other processes, each claim's lease runs out by itself.
+        A database that is away or not migrated yet is waited for. Raises Misconfigured.
         """
-        if self.composition.is_alone:
-            for parts in self.composition.services.values():
-                await parts.claims.end_leases()
-        await self.composition.limits.load(self._clock())
-        shared = self.composition.shared
-        for prepare in (*(() if shared is None else shared.before_start), *self.composition.before_start):
-            await prepare()
-        if self.composition.bus is not None:
-            await self.composition.bus.start()
+        while True:
+            try:
+                await self._prepare()
+                break
+            except Unavailable as error:
+                log.warning("waiting to start", extra={"cause": error.message})
+                await asyncio.sleep(_START_EVERY_S)
         self._relaying = [
             asyncio.create_task(relay.run(), name=f"relay-{name}") for name, relay in self.relays.items()
         ]
@@ -134,9 +135,28 @@ class Process:
             workers += [(f"{parts.name}-worker", worker) for worker in parts.workers]
             workers.append((f"{parts.name}-claims", _claims_purge(parts, self._clock)))
         workers += self.composition.workers
+        shared = self.composition.shared
         workers += () if shared is None else shared.workers
         self._working = [asyncio.create_task(worker(), name=name) for name, worker in workers]
         self._working.append(asyncio.create_task(_save_quotas(self.composition.limits), name="quotas"))
+
+    async def _prepare(self) -> None:
+        """Take up what a crash left unfinished. It may be done again. Raises Unavailable, Misconfigured.
+
+        Where there may be other processes, each claim's lease runs out by itself.
+        """
+        for name, parts in self.composition.services.items():
+            reason = await wanting(parts.steps.db, SCHEMAS[name])
+            if reason is not None:
+                raise Unavailable(reason)
+            if self.composition.is_alone:
+                await parts.claims.end_leases()
+        await self.composition.limits.load(self._clock())
+        shared = self.composition.shared
+        for prepare in (*(() if shared is None else shared.before_start), *self.composition.before_start):
+            await prepare()
+        if self.composition.bus is not None:
+            await self.composition.bus.start()
 
     @property
     def alive(self) -> bool:

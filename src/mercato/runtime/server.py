@@ -76,8 +76,13 @@ async def _serve(
         loop.add_signal_handler(number, _stop_or_exit, stopping, number)
     process = build()
     shell, health = application(process, settings, write, registry)
+    starting, stop = asyncio.create_task(process.start()), asyncio.create_task(stopping.wait())
     try:
-        await process.start()
+        await asyncio.wait([starting, stop], return_when=asyncio.FIRST_COMPLETED)
+        if not starting.done():
+            starting.cancel()
+            return
+        await starting
         server = _server(shell, settings)
         serving = asyncio.create_task(server.serve(), name="http")
         await _listening(settings, serving)
@@ -85,9 +90,7 @@ async def _serve(
         gc.freeze()
         health.phase = Phase.SERVING
         on_ready()
-        await asyncio.wait(
-            [serving, asyncio.create_task(stopping.wait())], return_when=asyncio.FIRST_COMPLETED
-        )
+        await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
         await _drain(shell, health, server, serving, settings.drain_deadline)
     finally:
         await process.stop()

@@ -92,6 +92,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     database_pool: Annotated[
         int, _doc("connections of a process to a database, for each of the two roles", ge=1, le=1_000)
     ] = 10
+    database_set_local: Annotated[
+        bool, _doc("whether each transaction names its store anew, as poolers by transaction need it")
+    ] = False
     host: Annotated[str, _doc("address to listen on", min_length=1)] = "127.0.0.1"
     port: Annotated[int, _doc("port to listen on", ge=1, le=65_535)] = 8080
     onboarding: Annotated[Literal["open", "operator"], _doc("who may open a store")] = "open"

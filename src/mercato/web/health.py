@@ -11,8 +11,9 @@ from mercato.web.call import Call
 from mercato.web.endpoint import PUBLIC, Routes
 from mercato.web.http import Response
 
-Check = Callable[[], Awaitable[bool]]
-"""Says whether something the process needs is usable. It does not raise, and is quick."""
+Check = Callable[[], Awaitable[bool | str]]
+"""Says whether something the process needs is usable, or in a sentence why not. It is quick, and raises
+nothing."""
 
 
 class Phase(enum.StrEnum):
@@ -23,7 +24,7 @@ class Phase(enum.StrEnum):
     DRAINING = "draining"
 
 
-class HealthReport(msgspec.Struct, frozen=True):
+class HealthReport(msgspec.Struct, frozen=True, omit_defaults=True):
     """The answer of /health."""
 
     status: Literal["ok", "degraded"]
@@ -31,6 +32,8 @@ class HealthReport(msgspec.Struct, frozen=True):
     version: str
     phase: Phase
     checks: dict[str, Literal["ok", "failing"]]
+    reasons: dict[str, str] | None = None
+    """Why checks fail, where that is known."""
 
 
 class Health:
@@ -56,12 +59,15 @@ class Health:
         It is told of the process, or in the name of one of its services.
         """
         wanted = self._checks if needed else self._checks | self._neighbours
-        found = await asyncio.gather(*(check() for check in wanted.values()))
+        told = await asyncio.gather(*(check() for check in wanted.values()))
+        found = dict(zip(wanted, told, strict=True))
         checks: dict[str, Literal["ok", "failing"]] = {
-            name: "ok" if good else "failing" for name, good in zip(wanted, found, strict=True)
+            name: "ok" if usable is True else "failing" for name, usable in found.items()
         }
+        reasons = {name: why for name, why in found.items() if isinstance(why, str)}
         status: Literal["ok", "degraded"] = "ok" if "failing" not in checks.values() else "degraded"
-        return HealthReport(status, service or self._service, self._version, self.phase, checks)
+        name = service or self._service
+        return HealthReport(status, name, self._version, self.phase, checks, reasons or None)
 
 
 SERVICE_PATHS = ("/products/health", "/orders/health", "/users/health")

@@ -23,19 +23,22 @@ class SqlClaims:
         """Store a new claim, or return the one that is there."""
 
         async def step(tx: Tx) -> Held | None:
-            made = await tx.execute(
-                "INSERT INTO claims (tenant_id, principal, route, key, body_hash, object_id, attempt, state,"
-                " lease_until, created_at) VALUES (?, ?, ?, ?, ?, ?, 1, 'open', ?, ?) ON CONFLICT DO NOTHING",
-                (*_scope(claim), body_hash, claim.object_id, to_micros(lease_until), to_micros(now)),
-            )
-            if made:
-                return None
-            row = await tx.fetch_one(
-                "SELECT body_hash, object_id, attempt, state, answer, lease_until, created_at FROM claims"
-                f" WHERE {_SCOPE}",
-                _scope(claim),
-            )
-            assert row is not None  # noqa: S101  the insert has just met it, in this transaction
+            row = None
+            while row is None:
+                made = await tx.execute(
+                    "INSERT INTO claims (tenant_id, principal, route, key, body_hash, object_id, attempt,"
+                    " state, lease_until, created_at) VALUES (?, ?, ?, ?, ?, ?, 1, 'open', ?, ?)"
+                    " ON CONFLICT DO NOTHING",
+                    (*_scope(claim), body_hash, claim.object_id, to_micros(lease_until), to_micros(now)),
+                )
+                if made:
+                    return None
+                # Its holder may give it back between the two; then it is there to be taken.
+                row = await tx.fetch_one(
+                    "SELECT body_hash, object_id, attempt, state, answer, lease_until, created_at FROM claims"
+                    f" WHERE {_SCOPE}",
+                    _scope(claim),
+                )
             hashed, object_id, attempt, state, answer, lease, created = row
             found = Claim(claim.tenant, claim.principal, claim.route, claim.key, object_id, attempt)
             return Held(

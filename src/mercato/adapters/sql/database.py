@@ -21,6 +21,10 @@ class StorageUnavailable(Unavailable):
     """The database cannot be used now. Nothing the step did has been acknowledged."""
 
 
+class Misconfigured(Exception):
+    """The database must not be used as it is set up; the message is a sentence for whoever runs it."""
+
+
 class UniqueViolation(Exception):
     """A unique constraint refused a row. Raised out of the step, which is rolled back."""
 

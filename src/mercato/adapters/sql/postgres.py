@@ -10,11 +10,13 @@ has connections of its own, with another role.
 
 import asyncio
 import logging
+import math
 import random
+import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import asyncpg
 
@@ -28,41 +30,31 @@ from mercato.adapters.sql.database import (
     UniqueViolation,
     Value,
 )
+from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings
 from mercato.kernel.acting import acting_for
 from mercato.kernel.errors import ValidationFailed
-from mercato.kernel.tenancy import TenantId
-
-if TYPE_CHECKING:  # they are generic to type checkers alone
-    from asyncpg.pool import PoolConnectionProxy
-
-    Connection = PoolConnectionProxy[asyncpg.Record]
-    _Connection = asyncpg.Connection[asyncpg.Record]
-else:
-    Connection, _Connection = object, asyncpg.Connection
 
 log = logging.getLogger(__name__)
 
-ACQUIRE_DEADLINE_S = 5.0
-"""How long a statement waits for a connection."""
-STATEMENT_DEADLINE_S = 10.0
 SEARCH_DEADLINE_S = 5.0
 ATTEMPTS = 8
 """How often a step is run that others keep in the way of."""
 _FIRST_PAUSE_S = 0.004
-TENANT_SETTING = "mercato.tenant"
-_SET_TENANT = f"SELECT set_config('{TENANT_SETTING}', $1, false)"
+_TELL_EVERY_S = 5.0
 
 _GONE = (
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
-    asyncpg.CannotConnectNowError,
-    asyncpg.AdminShutdownError,
-    asyncpg.CrashShutdownError,
-    asyncpg.TooManyConnectionsError,
-    asyncpg.QueryCanceledError,
-    asyncpg.DiskFullError,
-    asyncpg.OutOfMemoryError,
+    asyncpg.InternalClientError,
+    asyncpg.OperatorInterventionError,
+    asyncpg.InsufficientResourcesError,
+    asyncpg.PostgresSystemError,
     asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.InvalidAuthorizationSpecificationError,
+    asyncpg.InvalidCatalogNameError,
+    asyncpg.UndefinedTableError,
+    asyncpg.UndefinedColumnError,
     OSError,
     TimeoutError,
 )
@@ -120,18 +112,14 @@ class PostgresDatabase:
 
     dialect: Dialect = "postgres"
 
-    def __init__(
-        self, url: str, system_url: str, *, name: str, size: int = 10, schema: str = "public"
-    ) -> None:
-        """Connect on first use: a database that is away does not keep a service from starting.
-
-        Each role gets at most `size` connections.
-        """
+    def __init__(self, url: str, system_url: str, settings: PoolSettings, *, name: str) -> None:
+        """Connect on first use. Each role has connections of its own."""
         self.name = name
         self.system_url = system_url
-        self._pools = {True: _Pool(url, size, schema), False: _Pool(system_url, size, schema)}
+        self._pools = {True: Pool(url, settings), False: Pool(system_url, settings)}
         self._steps: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self._told_at = -math.inf
 
     async def transact(self, step: Step[T]) -> T:
         """Run `step` in one transaction; see Database.transact."""
@@ -154,10 +142,9 @@ class PostgresDatabase:
         raise AssertionError("the last attempt returns or raises")
 
     async def _run(self, step: Step[T]) -> T:
-        async with self._connection() as connection:
+        async with self._connection(step=True) as connection:
             tx = PostgresTx(connection)
-            async with connection.transaction():
-                result = await step(tx)
+            result = await step(tx)
         for callback in tx.callbacks:
             try:
                 callback()
@@ -191,91 +178,29 @@ class PostgresDatabase:
             await pool.close()
 
     @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
-        """Lend a connection that works for the task's store. Raises StorageUnavailable."""
+    async def _connection(self, *, step: bool = False) -> AsyncIterator[Connection]:
+        """Lend a connection that works for the task's store. Raises StorageUnavailable, Misconfigured."""
         if self._closed and not self._steps:
             raise StorageUnavailable("The database is closed.")
         tenant = acting_for()
         try:
-            async with self._pools[tenant is not None].lend(tenant) as connection:
+            async with self._pools[tenant is not None].lend(tenant, step=step) as connection:
                 yield connection
         except _IN_THE_WAY:
             raise
         except asyncpg.CharacterNotInRepertoireError as error:
             raise _refusal(error) from error
         except _GONE as error:
+            self._tell(error)
             raise StorageUnavailable("The database cannot be used now.") from error
 
-
-class _StoreConnection(_Connection):
-    """A connection that remembers for which store it works."""
-
-    __slots__ = ("works_for",)
-
-    def __init__(self, *args: Any, **options: Any) -> None:  # noqa: ANN401  asyncpg's own
-        super().__init__(*args, **options)
-        self.works_for: TenantId | None = None
-
-    async def work_for(self, tenant: TenantId) -> None:
-        """Work for a store. A connection of which it is not known whether it does is thrown away."""
-        if self.works_for == tenant:
-            return
-        try:
-            await self.fetchval(_SET_TENANT, tenant)
-        except BaseException:
-            self.terminate()
-            raise
-        self.works_for = tenant
-
-
-class _Pool:
-    """The connections of one role."""
-
-    def __init__(self, url: str, size: int, schema: str) -> None:
-        self._url = url
-        self._size = size
-        self._schema = schema
-        self._opening = asyncio.Lock()
-        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
-
-    @asynccontextmanager
-    async def lend(self, tenant: TenantId | None) -> AsyncIterator[Connection]:
-        """Lend a connection that works for `tenant`."""
-        pool = self._pool or await self._open()
-        connection = await pool.acquire(timeout=ACQUIRE_DEADLINE_S)
-        try:
-            if tenant is not None:
-                await connection.work_for(tenant)  # type: ignore[attr-defined]  # the proxy passes it on
-            yield connection
-        finally:
-            await pool.release(connection)
-
-    async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
-        async with self._opening:
-            if self._pool is None:
-                self._pool = await asyncpg.create_pool(
-                    self._url,
-                    min_size=0,
-                    max_size=self._size,
-                    timeout=ACQUIRE_DEADLINE_S,
-                    command_timeout=STATEMENT_DEADLINE_S,
-                    # Nothing that a statement of ours leaves behind has to be reset, and asking to costs
-                    # two fifths of a point read.
-                    reset=_nothing,
-                    connection_class=_StoreConnection,
-                    server_settings={"application_name": "mercato", "search_path": self._schema},
-                )
-            return self._pool
-
-    async def close(self) -> None:
-        """Close every connection."""
-        if self._pool is not None:
-            await self._pool.close()
-            self._pool = None
-
-
-async def _nothing(_: Any) -> None:  # noqa: ANN401  asyncpg's own type of a connection
-    """Nothing is reset."""
+    def _tell(self, error: Exception) -> None:
+        """Log why the database cannot be used, once in a while: there may be very many calls."""
+        now = time.monotonic()
+        if now - self._told_at >= _TELL_EVERY_S:
+            self._told_at = now
+            cause = f"{type(error).__name__}: {error}"
+            log.warning("database cannot be used", extra={"database": self.name, "cause": cause})
 
 
 def _refusal(error: asyncpg.PostgresError) -> Exception:

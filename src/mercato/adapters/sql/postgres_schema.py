@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from mercato.adapters.sql.database import StorageUnavailable
-from mercato.adapters.sql.postgres import TENANT_SETTING
-from mercato.adapters.sql.schema import Schema, SchemaTooNew, alembic_config
+from mercato.adapters.sql.postgres_pool import TENANT_SETTING
+from mercato.adapters.sql.schema import BASE, Schema, SchemaTooNew, alembic_config
 
 MIGRATION_DEADLINE_S = 600.0
 _CONNECT_DEADLINE_S = 10.0
@@ -61,9 +61,10 @@ async def ensure_database(url: str) -> None:
         name = urlsplit(url).path.removeprefix("/")
         connection = await _connect(urlsplit(url)._replace(path="/postgres").geturl())
         try:
-            await connection.execute(f"CREATE DATABASE {_quoted(name)}")
-        except asyncpg.DuplicateDatabaseError:
-            return
+            # Of several that start at once, one makes it.
+            await connection.execute("SELECT pg_advisory_lock($1)", _LOCK)
+            if not await connection.fetchval("SELECT 1 FROM pg_database WHERE datname = $1", name):
+                await connection.execute(f"CREATE DATABASE {_quoted(name)}")
         except asyncpg.InsufficientPrivilegeError as error:
             raise StorageUnavailable(
                 f"There is no database {name}, and the owner may not make it: CREATE DATABASE {name}."
@@ -84,7 +85,10 @@ async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
 
 
 async def current(url: str) -> str | None:
-    """Return the revision that the database stands at, None if there is none. Raises StorageUnavailable."""
+    """Return the revision that the database stands at, None if there is none. Raises StorageUnavailable.
+
+    A database that was migrated down to nothing stands at `base`.
+    """
     try:
         connection = await _connect(url)
     except asyncpg.InvalidCatalogNameError:
@@ -95,7 +99,7 @@ async def current(url: str) -> str | None:
         return None
     finally:
         await connection.close()
-    return None if found is None else str(found)
+    return BASE if found is None else str(found)
 
 
 async def upgrade(url: str, schema: Schema, roles: Roles, revision: str = "head") -> None:
@@ -162,7 +166,9 @@ async def _secure(connection: "asyncpg.Connection[asyncpg.Record]", roles: Roles
             f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES {there} {to};"
             f"GRANT USAGE ON ALL SEQUENCES {there} {to};"
         )
-    store = f"current_setting('{TENANT_SETTING}', true)"
+    await connection.execute(f"REVOKE INSERT, UPDATE, DELETE ON alembic_version FROM {serving}, {system}")
+    # A setting that was reset reads as empty: no store is called so, and none is to be.
+    store = f"NULLIF(current_setting('{TENANT_SETTING}', true), '')"
     for table, has_tenant, has_key in await connection.fetch(_TABLES):
         if not has_tenant and not has_key:
             continue

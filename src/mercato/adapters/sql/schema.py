@@ -12,6 +12,10 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from mercato.adapters.sql.database import Database
+from mercato.kernel.acting import acting
+from mercato.kernel.tenancy import DEFAULT_TENANT
+
 log = logging.getLogger(__name__)
 
 _HEAD = "-- head: "
@@ -42,6 +46,21 @@ class Schema:
     def head(self) -> str:
         """The newest revision."""
         return self.snapshot().partition("\n")[0].removeprefix(_HEAD)
+
+
+async def wanting(database: Database, schema: Schema) -> str | None:
+    """Return in a sentence why a database's schema is not enough for this program, None if it is.
+
+    A newer one is: each release serves on the schema of the next. Raises StorageUnavailable.
+    """
+    # As the role that serves, which sees the rows of one store.
+    with acting(DEFAULT_TENANT):
+        row = await database.fetch_one("SELECT version_num FROM alembic_version")
+    found = BASE if row is None else str(row[0])
+    # Revisions are numbered: `orders_0002`.
+    if row is not None and found >= schema.head:
+        return None
+    return f"The {schema.service} database is at {found} and must be at {schema.head}: `mercato migrate up`."
 
 
 def current(path: Path) -> str | None:

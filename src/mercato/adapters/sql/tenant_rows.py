@@ -1,20 +1,30 @@
 """Everything that one database keeps of a store, found by the schema, so that no table is forgotten.
 
 A table belongs to stores if it has a column `tenant_id`, or one named `key` with ordering keys, which
-begin with the store. How a schema is read is SQLite's own; the rest is any database's.
+begin with the store. How a schema is read is each engine's own; the rest is any database's.
 """
 
 from dataclasses import dataclass
 
-from mercato.adapters.sql.database import Database, Row, Tx, Value
+from mercato.adapters.sql.database import Database, Dialect, Row, Tx, Value
 from mercato.kernel.tenancy import TenantId
 
-_SCHEMA = (
-    "SELECT t.name, c.name, c.pk FROM pragma_table_list t JOIN pragma_table_info(t.name) c"
-    " WHERE t.schema = 'main' AND t.type = 'table' AND t.name NOT LIKE 'sqlite_%' ORDER BY t.name, c.pk"
-)
+_SCHEMA: dict[Dialect, str] = {
+    "sqlite": (
+        "SELECT t.name, c.name, c.pk FROM pragma_table_list t JOIN pragma_table_info(t.name) c"
+        " WHERE t.schema = 'main' AND t.type = 'table' AND t.name NOT LIKE 'sqlite_%' ORDER BY t.name, c.pk"
+    ),
+    "postgres": (
+        "SELECT c.relname, a.attname, COALESCE((SELECT k.place FROM unnest(i.indkey) WITH ORDINALITY"
+        " AS k (attnum, place) WHERE k.attnum = a.attnum), 0) FROM pg_class c"
+        " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped"
+        " LEFT JOIN pg_index i ON i.indrelid = c.oid AND i.indisprimary"
+        " WHERE c.relnamespace = current_schema()::regnamespace AND c.relkind = 'r' ORDER BY 1, 3"
+    ),
+}
+"""Selects the columns of all tables, and their places in the primary key, 0 outside of it."""
 _SECURE = "PRAGMA secure_delete = ON"
-"""What is deleted is overwritten, so that it cannot be read from the file either."""
+"""What is deleted is overwritten, so that it cannot be read from SQLite's file either."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +59,7 @@ async def tables(db: Database) -> list[Table]:
     The numbers of events go after the events.
     """
     columns: dict[str, list[tuple[str, int]]] = {}
-    for table, column, place in await db.search(_SCHEMA):
+    for table, column, place in await db.search(_SCHEMA[db.dialect]):
         columns.setdefault(table, []).append((column, place))
     found = [
         Table(
@@ -74,7 +84,8 @@ async def delete_rows(db: Database, table: Table, tenant: TenantId, batch: int) 
     deleted = 0
 
     async def step(tx: Tx) -> list[Row]:
-        await tx.execute(_SECURE)
+        if tx.dialect == "sqlite":
+            await tx.execute(_SECURE)
         marks = ", ".join("?" * len(last))
         # It goes on where it was, so a table is gone through once, whatever its indexes are.
         following = f" AND ({key}) > ({marks})" if last else ""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime
 
+from mercato.kernel.acting import acting
 from mercato.kernel.errors import NotFound
 from mercato.payments.ports import Heard, Notices, PaymentStore
 from mercato.payments.service.settlement import Settlement
@@ -38,7 +39,9 @@ class Webhooks:
         notice = self.reader(provider).read(headers, body, at=at)
         if notice is None:
             return
-        heard = await self._store.hear(provider, notice, lambda found: found.hasten(at=at), at=at)
+        # A provider calls for no store: what it has signed says whose payment it is about.
+        with acting(notice.tenant):
+            heard = await self._store.hear(provider, notice, lambda found: found.hasten(at=at), at=at)
         match heard:
             case Heard.DUE:
                 self._settlement.due.set()

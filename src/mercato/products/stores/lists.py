@@ -62,6 +62,8 @@ class _Wanted(msgspec.Struct, frozen=True):
     filter: ProductFilter
     words: tuple[str, ...] = ()
     index: WordIndex = INDEXES["sqlite"]
+    limits_walks: bool = False
+    """Whether each of the walks that are merged is limited: PostgreSQL sorts whole shelves otherwise."""
 
     @property
     def shelves(self) -> tuple[int, ...]:
@@ -122,6 +124,7 @@ class SqlProductLists:
     def __init__(self, db: Database) -> None:
         self._db = db
         self._index = INDEXES[db.dialect]
+        self._limits_walks = db.dialect == "postgres"
 
     async def page(self, tenant: TenantId, wanted: ProductFilter, order: Order, part: Part) -> list[Listed]:
         """Return a page of products."""
@@ -129,6 +132,7 @@ class SqlProductLists:
         asked = _asked(self._index, tenant, wanted)
         if asked is None:
             return []
+        asked = msgspec.structs.replace(asked, limits_walks=self._limits_walks)
         found: list[Row] = []
         async for way in self._ways(asked, order, seek, part.limit + 1 + part.offset):
             positions = way + _Sql(" LIMIT ? OFFSET ?", (part.limit + 1, part.offset))
@@ -163,7 +167,8 @@ class SqlProductLists:
     async def export(self, tenant: TenantId, after: ProductId | None, limit: int) -> list[Exported]:
         """Return the products that were made next."""
         seek = None if after is None else await self._seek(tenant, _ALL, _BY_MAKING, After(None, after))
-        walk = _walk(_Wanted(tenant, _ALL), _BY_MAKING, seek) + _Sql(" LIMIT ?", (limit,))
+        asked = _Wanted(tenant, _ALL, limits_walks=self._limits_walks)
+        walk = _walk(asked, _BY_MAKING, seek, limit) + _Sql(" LIMIT ?", (limit,))
         found = await self._search(
             _Sql(f"SELECT {COLUMNS}, i.on_hand, p.position FROM (")
             + walk
@@ -185,7 +190,7 @@ class SqlProductLists:
             return
         tested_prices = asked.has_prices and order.by is not SortBy.PRICE
         if not asked.words and not tested_prices:
-            yield _walk(asked, order, seek)
+            yield _walk(asked, order, seek, depth)
             return
         if asked.words and order.by is SortBy.CREATED and len(asked.shelves) > 1 and not asked.has_prices:
             yield _matched(asked, order, seek)
@@ -203,7 +208,7 @@ class SqlProductLists:
             many = there // 20
             if asked.words and await self._number_to(many + 1, _matches(asked)) > many:
                 yield _glance(asked, order, seek, 20 * depth)
-            yield _walk(asked, order, seek)
+            yield _walk(asked, order, seek, depth)
 
     async def _few(self, asked: _Wanted, there: int, depth: int) -> _Sql | None:
         """Return the rows that match a part of what is wanted, if sorting them is the shorter way."""
@@ -276,8 +281,11 @@ def _is_key(key: int | str | None, wanted: ProductFilter, order: Order) -> bool:
     return isinstance(key, int) and least <= key and (most is None or key <= most)
 
 
-def _walk(asked: _Wanted, order: Order, seek: _Seek | None) -> _Sql:
-    """Walk along the order's index, on each shelf, and test each entry for what else is wanted."""
+def _walk(asked: _Wanted, order: Order, seek: _Seek | None, depth: int) -> _Sql:
+    """Walk along the order's index, on each shelf, and test each entry for what else is wanted.
+
+    No more than `depth` are taken of all.
+    """
     tested = _Sql("")
     if asked.words:
         # Found all at once, before the walk, which then needs no row.
@@ -291,14 +299,18 @@ def _walk(asked: _Wanted, order: Order, seek: _Seek | None) -> _Sql:
         for shelf in asked.shelves
         for start in _starts(asked, order, seek)
     ]
+    if asked.limits_walks and len(walks) > 1:
+        limit = _Sql(_by(key, "p.position", order) + " LIMIT ?", (depth,))
+        walks = [
+            _Sql("SELECT * FROM (") + walk + limit + f") walk{number}" for number, walk in enumerate(walks)
+        ]
     return _union(walks) + _by("k", "position", order)
 
 
 def _glance(asked: _Wanted, order: Order, seek: _Seek | None, most: int) -> _Sql:
     """Look at the rows at the begin of a walk: where much matches, that is enough."""
-    walk = _walk(msgspec.structs.replace(asked, words=()), order, seek) + _Sql(
-        " LIMIT ?", (min(most, _GLANCE),)
-    )
+    most = min(most, _GLANCE)
+    walk = _walk(msgspec.structs.replace(asked, words=()), order, seek, most) + _Sql(" LIMIT ?", (most,))
     looked_at = " JOIN products p ON p.position = w.position WHERE p.shelf + 0 > 0"
     rows = _Sql("SELECT w.position AS position, w.k AS k FROM (") + walk + ") w" + looked_at
     return rows + asked.words_tested() + _by("w.k", "w.position", order)

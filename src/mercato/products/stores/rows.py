@@ -94,6 +94,11 @@ def load_inventory(row: Row) -> Inventory:
     return Inventory(product_id, on_hand, reserved, location, from_micros(updated_at), version)
 
 
+async def hold_skus(tx: Tx, tenant: TenantId) -> None:
+    """Let nobody else make a product of the store, or give one another SKU, until the step ends."""
+    await tx.lock_name(f"{tenant}/products")
+
+
 class Tally:
     """Changes of how many products there are, to be written once at the end of a step."""
 
@@ -133,7 +138,7 @@ async def insert(tx: Tx, product: Product, tally: Tally, *, import_id: str | Non
     Lists by creation go by position, and times must agree with them: so a product counts as
     made no earlier than the one before it.
     """
-    await tx.lock_name(f"{product.tenant_id}/products")
+    await hold_skus(tx, product.tenant_id)
     made_at = max(to_micros(product.created_at), await _newest(tx, product.tenant_id))
     product = msgspec.structs.replace(
         product, created_at=from_micros(made_at), updated_at=from_micros(made_at)
@@ -179,6 +184,8 @@ async def insert(tx: Tx, product: Product, tally: Tally, *, import_id: str | Non
 async def update(tx: Tx, before: Stored, product: Product, tally: Tally, *, import_id: str | None) -> None:
     """Write a changed product. Raises DuplicateSku."""
     text = _text(product)
+    if product.sku != before.product.sku:
+        await hold_skus(tx, product.tenant_id)
     try:
         await tx.execute(
             "UPDATE products SET sku = ?, live_sku = ?, price = ?, category = ?, updated_at = ?, version = ?,"

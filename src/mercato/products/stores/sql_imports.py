@@ -59,6 +59,8 @@ class SqlImports:
         async def work(tx: Tx) -> tuple[Report, Events]:
             if lease is not None:
                 await extend(tx, lease.claim, lease.until)
+            # What a line finds not to be there must not come before it is made.
+            await rows.hold_skus(tx, tenant)
             one = _Step(self._ledger, tx, tenant, batch, decide, rows.Tally(tenant), by.actor, at)
             report = batch.before
             events: list[Events] = []

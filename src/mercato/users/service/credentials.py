@@ -4,6 +4,7 @@ from datetime import datetime
 
 from mercato.contracts.events import Events
 from mercato.contracts.users import LinkAction
+from mercato.kernel.acting import reaching
 from mercato.kernel.cause import Cause
 from mercato.kernel.errors import NotFound, Unauthenticated, ValidationFailed
 from mercato.kernel.ids import uuid7
@@ -47,6 +48,12 @@ class Credentials:
         """
         if bad := password_refusals("new_password", new):
             raise ValidationFailed.of(*bad)
+        with reaching(home(caller)):
+            return await self._change_password(caller, current, new, address=address, at=at, by=by)
+
+    async def _change_password(
+        self, caller: Principal, current: str, new: str, *, address: str, at: datetime, by: Cause
+    ) -> SignedIn:
         account = await self._users.account_of(home(caller), caller.user_id)
         if account is None:
             raise _gone()
@@ -105,7 +112,11 @@ class Credentials:
             verified = verify_email(found, user.email, at=at) if user.is_invited else None
             return (found, ()) if verified is None else verified
 
-        if not await self._users.change_password(account, new_hash, None, also=accept, at=at, by=by(user)):
+        with reaching(user.tenant_id):
+            changed = await self._users.change_password(
+                account, new_hash, None, also=accept, at=at, by=by(user)
+            )
+        if not changed:
             raise refused()
         await self._attempts.forgive(user.tenant_id, email_key(user.email))
 
@@ -114,7 +125,8 @@ class Credentials:
 
         Return 0, or in how many seconds another may be sent. Raises NotFound if the account is gone.
         """
-        user = await self._users.find(home(caller), caller.user_id)
+        with reaching(home(caller)):
+            user = await self._users.find(home(caller), caller.user_id)
         if user is None:
             raise NotFound("There is no such user.")
         return 0 if user.email_verified else await self._links.verify(user, at=at)
@@ -135,7 +147,8 @@ class Credentials:
             return verified
 
         try:
-            return await self._users.change(user.tenant_id, user.id, decide, by=by)
+            with reaching(user.tenant_id):
+                return await self._users.change(user.tenant_id, user.id, decide, by=by)
         except NotFound:
             raise refused() from None
 

@@ -20,6 +20,7 @@ import msgspec
 
 from mercato.contracts.events import Events
 from mercato.contracts.users import LinkAction, LinkRequested
+from mercato.kernel.acting import acting
 from mercato.kernel.cause import BySystem
 from mercato.kernel.errors import NotFound, Unavailable, ValidationFailed
 from mercato.kernel.ids import UserId
@@ -160,7 +161,8 @@ class Links:
             raise refused() from None
         if claims.action != action or claims.expires_at <= at.astimezone(UTC).timestamp():
             raise refused()
-        found = await self._users.account_of(claims.tenant, claims.user_id)
+        with acting(claims.tenant):
+            found = await self._users.account_of(claims.tenant, claims.user_id)
         if found is None or not hmac.compare_digest(mac, self._mac(payload, _stamp(action, found))):
             raise refused()
         return found

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 
+from mercato.kernel.acting import acting
 from mercato.kernel.cause import Cause
 from mercato.kernel.errors import NotFound, Unauthenticated
 from mercato.kernel.ids import UserId, uuid7
@@ -128,7 +129,8 @@ class Machines:
         token_id = uuid7()
         tenant, machine = read_client_id(client_id) or _NOBODY
         async with self._attempts.attempt(tenant, machine, address, at=at) as attempt:
-            found = await self._clients.find(tenant, machine)
+            with acting(tenant):
+                found = await self._clients.find(tenant, machine)
             kept = _NOBODYS_HASH if found is None else found.secret_hash
             right = hmac.compare_digest(hashlib.sha256(secret.encode()).digest(), kept)
             if found is None or not right or not found.is_valid(at):

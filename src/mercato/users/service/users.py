@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from mercato.contracts.events import Events
+from mercato.kernel.acting import reaching
 from mercato.kernel.cause import Cause
 from mercato.kernel.errors import NotFound, Unauthenticated
 from mercato.kernel.ids import UserId, is_id, uuid7
@@ -183,7 +184,9 @@ class Users:
             seen[:] = [found]
             return change_user(found, change, caller, at=at)
 
-        changed = await self._users.change(_store_of(caller, user_id), user_id, decide, by=by)
+        store = _store_of(caller, user_id)
+        with reaching(store):
+            changed = await self._users.change(store, user_id, decide, by=by)
         returns = changed.is_invited and changed.is_active and not seen[0].is_active
         if changed.email != seen[0].email or returns:
             await self._prove(changed, at=at)
@@ -202,7 +205,9 @@ class Users:
             expected.check(found.version)
             return delete_user(found, caller, at=at)
 
-        await self._users.delete(_store_of(caller, user_id), user_id, decide, by=by)
+        store = _store_of(caller, user_id)
+        with reaching(store):
+            await self._users.delete(store, user_id, decide, by=by)
 
     async def create_operator(self, new: NewUser, user_id: UserId, *, at: datetime, by: Cause) -> User:
         """Make an operator of the platform, who lives in the store `default`.
@@ -233,7 +238,8 @@ class Users:
             await self._links.verify(user, at=at)
 
     async def _found(self, tenant: TenantId, user_id: UserId) -> User:
-        user = await self._users.find(tenant, user_id)
+        with reaching(tenant):
+            user = await self._users.find(tenant, user_id)
         if user is None:
             raise _no_such_user()
         return user

@@ -17,6 +17,8 @@ from mercato.users.domain import Account, RefreshToken, User
 from mercato.users.stores.sql_cuts import SqlCuts
 from mercato.users.stores.user_rows import find_user
 
+_OF_HASH = "FROM refresh_tokens WHERE tenant_id = ? AND token_hash = ?"
+
 
 class SqlSessions:
     """See users.ports.SessionStore."""
@@ -53,23 +55,21 @@ class SqlSessions:
         """Replace the refresh token with the hash `used`; return whose it is, or None if worth nothing."""
 
         async def work(tx: Tx) -> tuple[User | None, Events]:
+            row = await tx.fetch_one(f"SELECT family_id, user_id {_OF_HASH}", (tenant, used))
+            if row is None:
+                return None, ()
+            family, user_id = row
+            # Whoever adds to a user's sessions, or ends some, holds the user: so no successor is made
+            # beside the end of its family.
+            user = await find_user(tx, tenant, user_id)
             # Of several that come at once, this lets one through.
             taken = await tx.execute(
                 "UPDATE refresh_tokens SET used_at = ?"
                 " WHERE tenant_id = ? AND token_hash = ? AND used_at IS NULL AND expires_at > ?",
                 (to_micros(at), tenant, used, to_micros(at)),
             )
-            row = await tx.fetch_one(
-                "SELECT family_id, user_id, used_at FROM refresh_tokens"
-                " WHERE tenant_id = ? AND token_hash = ?",
-                (tenant, used),
-            )
-            if row is None:
+            if not taken and not await tx.fetch_one(f"SELECT 1 {_OF_HASH} AND used_at > 0", (tenant, used)):
                 return None, ()
-            family, user_id, used_at = row
-            if not taken and used_at is None:
-                return None, ()
-            user = await find_user(tx, tenant, user_id)
             if not taken or user is None:
                 # Refused, and yet it must last: so the step ends well.
                 await _end_family(tx, tenant, family)
@@ -84,12 +84,10 @@ class SqlSessions:
         """End the family of a refresh token. Idempotent."""
 
         async def work(tx: Tx) -> tuple[None, Events]:
-            # Behind whoever is replacing the token just now, so that its successor ends too.
-            row = await tx.lock_one(
-                "SELECT family_id FROM refresh_tokens WHERE tenant_id = ? AND token_hash = ?",
-                (tenant, token_hash),
-            )
+            row = await tx.fetch_one(f"SELECT family_id, user_id {_OF_HASH}", (tenant, token_hash))
             if row is not None:
+                # Behind whoever is replacing a token of theirs just now, so that its successor ends too.
+                await find_user(tx, tenant, row[1])
                 await _end_family(tx, tenant, row[0])
             return None, ()
 
