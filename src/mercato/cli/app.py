@@ -24,7 +24,7 @@ app.command(tenants)
 app.command(dlq)
 app.command(keys)
 
-Service = Literal["users", "products", "orders", "payments"]
+Service = Literal["users", "products", "orders", "payments", "gateway"]
 
 
 @app.command
@@ -34,6 +34,7 @@ def up(
     port: int | None = None,
     data: DataOption = None,
     demo: Annotated[bool, Parameter(negative=())] = False,
+    split: Annotated[bool, Parameter(negative=())] = False,
 ) -> None:
     """Run every service in one process, migrated and ready, everything on one port.
 
@@ -42,16 +43,19 @@ def up(
     host
         Address to listen on (MERCATO_HOST, 127.0.0.1).
     port
-        Port to listen on (MERCATO_PORT, 8080).
+        Port to listen on (MERCATO_PORT, 8080; with --split 4000).
     data
         Data folder (MERCATO_DATA, mercato-data).
     demo
         Fill a store with sample data and run a purchase once it is up.
+    split
+        Run a process per service, and the gateway before them, on this machine.
 
     """
-    from mercato.cli.serving import serve_all  # noqa: PLC0415  commands import what they need
+    from mercato.cli.serving import serve_all, serve_split  # noqa: PLC0415  commands import what they need
 
-    serve_all(host=host, port=port, data=data, demo=demo)
+    start = serve_split if split else serve_all
+    start(host=host, port=port, data=data, demo=demo)
 
 
 @app.command
@@ -62,8 +66,9 @@ def serve(
     host: str | None = None,
     port: int | None = None,
     data: DataOption = None,
+    workers: int | None = None,
 ) -> None:
-    """Run one service alone on its own database.
+    """Run one service on its own database, or the gateway before all of them.
 
     Parameters
     ----------
@@ -72,14 +77,16 @@ def serve(
     host
         Address to listen on (MERCATO_HOST, 127.0.0.1).
     port
-        Port to listen on (users 8081, orders 8082, payments 8083, products 8084).
+        Port to listen on (gateway 4000, users 8081, orders 8082, payments 8083, products 8084).
     data
         Data folder (MERCATO_DATA, mercato-data).
+    workers
+        Processes that share the port (MERCATO_WORKERS, 1); more than one need PostgreSQL.
 
     """
     from mercato.cli.serving import serve_one  # noqa: PLC0415  commands import what they need
 
-    serve_one(service, host=host, port=port, data=data)
+    serve_one(service, host=host, port=port, data=data, workers=workers)
 
 
 @app.command

@@ -40,11 +40,13 @@ def _sentence(error: Exception) -> str | None:
     from mercato.runtime.folder import FolderInUse  # noqa: PLC0415
     from mercato.runtime.server import PortInUse  # noqa: PLC0415
     from mercato.runtime.settings import WrongSetting  # noqa: PLC0415
+    from mercato.runtime.supervisor import ChildRefused  # noqa: PLC0415
 
     if isinstance(error, MercatoError):
         details = "; ".join(f"{detail.field} {detail.message}" for detail in error.details)
         return f"{error.message} {details}".strip()
-    if isinstance(error, (Refused, WrongSetting, PortInUse, FolderInUse, SchemaTooNew, NotADatabase)):
+    told = (Refused, WrongSetting, PortInUse, FolderInUse, SchemaTooNew, NotADatabase, ChildRefused)
+    if isinstance(error, told):
         return str(error)
     if isinstance(error, (PermissionError, FileExistsError, NotADirectoryError)):
         return f"{error.filename} cannot be used: {error.strerror}."

@@ -1,6 +1,6 @@
 """The HTTP application over the embedded platform."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from prometheus_client import CollectorRegistry
 
@@ -19,9 +19,9 @@ from mercato.web.auth import Stores
 from mercato.web.call import Call
 from mercato.web.cors import Cors
 from mercato.web.endpoint import PUBLIC, Endpoint, Routes
-from mercato.web.health import Health
+from mercato.web.health import Check, Health
 from mercato.web.http import Response
-from mercato.web.metrics import RequestMetrics
+from mercato.web.metrics import RequestMetrics, metrics_routes
 from mercato.web.router import Router
 from mercato.web.shell import Shell
 
@@ -40,23 +40,32 @@ _TAGS = {
 
 
 def application(
-    process: Process, settings: Settings, write: Write, registry: CollectorRegistry, clock: Clock = utc_now
+    process: Process,
+    settings: Settings,
+    write: Write,
+    registry: CollectorRegistry,
+    clock: Clock = utc_now,
+    *,
+    neighbours: Mapping[str, Check] | None = None,
 ) -> tuple[Shell, Health]:
-    """Return the shell over every endpoint, and the health that its life is told to."""
+    """Return the shell over every endpoint, and the health that its life is told to.
+
+    The health tells of `neighbours` too, without which the process can do something.
+    """
     metrics = RequestMetrics(registry)
     composition = process.composition
-    health = Health(composition.name, __version__, _checks(process))
+    health = Health(composition.name, __version__, _checks(process), neighbours)
     endpoints = contract_of(process, clock)
     endpoints += health_web.routes(health).endpoints + docs.routes().endpoints
-    endpoints += _operations(metrics, QueueMetrics(process, registry), endpoints).endpoints
-    origins = tuple(origin.strip() for origin in settings.cors_origins.split(",") if origin.strip())
+    queues = QueueMetrics(process, registry)
+    endpoints += metrics_routes(metrics, queues.read).endpoints + openapi_routes(endpoints).endpoints
     access_log = AccessLog(write, delay_s=_LOG_DELAY_S)
     shell = Shell(
         Router(endpoints),
         authenticator=composition.authenticator,
         stores=Stores(composition.find_store, settings.tenant_domain),
         limits=composition.limits,
-        cors=Cors(origins),
+        cors=cors_of(settings),
         access_log=access_log,
         metrics=metrics,
         clock=clock,
@@ -80,16 +89,10 @@ def openapi_document(endpoints: list[Endpoint]) -> bytes:
     return openapi.document(endpoints, openapi.Described("Mercato", __version__, _TAGS))
 
 
-def _operations(metrics: RequestMetrics, queues: QueueMetrics, documented: list[Endpoint]) -> Routes:
-    """Declare the endpoints for those who operate and program against the platform."""
+def openapi_routes(documented: list[Endpoint]) -> Routes:
+    """Declare where the endpoints are described."""
     api = Routes("operations")
     described: list[bytes] = []
-
-    @api.get("/metrics", allow=PUBLIC, in_contract=False)
-    async def read_metrics(call: Call) -> Response:  # noqa: ARG001  they are nobody's own
-        """Return the metrics in Prometheus's text format."""
-        await queues.read()
-        return metrics.render()
 
     @api.get("/openapi.json", allow=PUBLIC, in_contract=False)
     async def read_openapi(call: Call) -> Response:  # noqa: ARG001  it is the same for all
@@ -99,6 +102,11 @@ def _operations(metrics: RequestMetrics, queues: QueueMetrics, documented: list[
         return Response(200, described[0])
 
     return api
+
+
+def cors_of(settings: Settings) -> Cors:
+    """Return which other origins browsers may call from."""
+    return Cors(tuple(origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()))
 
 
 def _checks(process: Process) -> dict[str, Callable[[], Awaitable[bool]]]:

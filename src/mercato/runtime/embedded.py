@@ -3,6 +3,7 @@
 from datetime import timedelta
 
 from mercato.adapters.bus.inprocess import InProcessBus
+from mercato.adapters.sql.database import Database
 from mercato.contracts.orders import OrderDesk
 from mercato.contracts.products import Stock
 from mercato.contracts.stores import StoreDirectory
@@ -17,10 +18,10 @@ from mercato.runtime.settings import Settings, WrongSetting
 from mercato.users import wiring as users_wiring
 
 
-def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
-    """Wire users on its database in the data folder."""
+def build_users(settings: Settings, clock: Clock, db: Database | None = None) -> users_wiring.UsersService:
+    """Wire users on its database; without one, on that in the data folder."""
     return users_wiring.build(
-        open_database(settings.folder, "users"),
+        db or open_database(settings.folder, "users"),
         clock=clock,
         key_folder=settings.folder / "keys",
         settings=users_wiring.UsersSettings(
@@ -36,10 +37,12 @@ def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
     )
 
 
-def build_products(settings: Settings, clock: Clock, stores: StoreDirectory) -> products_wiring.Products:
-    """Wire products on its database in the data folder."""
+def build_products(
+    settings: Settings, clock: Clock, stores: StoreDirectory, db: Database | None = None
+) -> products_wiring.Products:
+    """Wire products on its database; without one, on that in the data folder."""
     return products_wiring.build(
-        open_database(settings.folder, "products"),
+        db or open_database(settings.folder, "products"),
         clock=clock,
         stores=stores,
         settings=products_wiring.ProductsSettings(
@@ -48,18 +51,22 @@ def build_products(settings: Settings, clock: Clock, stores: StoreDirectory) -> 
     )
 
 
-def build_orders(settings: Settings, clock: Clock, stock: Stock) -> orders_wiring.OrdersService:
-    """Wire orders on its database in the data folder."""
+def build_orders(
+    settings: Settings, clock: Clock, stock: Stock, db: Database | None = None
+) -> orders_wiring.OrdersService:
+    """Wire orders on its database; without one, on that in the data folder."""
     return orders_wiring.build(
-        open_database(settings.folder, "orders"),
+        db or open_database(settings.folder, "orders"),
         clock=clock,
         stock=stock,
         settings=orders_wiring.OrdersSettings(hold_s=settings.hold),
     )
 
 
-def build_payments(settings: Settings, clock: Clock, desk: OrderDesk) -> payments_wiring.PaymentsService:
-    """Wire payments on its database in the data folder, with the sandbox beside it.
+def build_payments(
+    settings: Settings, clock: Clock, desk: OrderDesk, db: Database | None = None
+) -> payments_wiring.PaymentsService:
+    """Wire payments on its database; without one, on that in the data folder. The sandbox is there.
 
     Raises WrongSetting for a provider that cannot charge.
     """
@@ -69,7 +76,7 @@ def build_payments(settings: Settings, clock: Clock, desk: OrderDesk) -> payment
             " of the Stripe account."
         )
     return payments_wiring.build(
-        open_database(settings.folder, "payments"),
+        db or open_database(settings.folder, "payments"),
         clock=clock,
         orders=desk,
         sandbox_db_path=settings.folder / "sandbox.db",

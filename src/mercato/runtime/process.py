@@ -14,7 +14,7 @@ from mercato.adapters.sweeps import sweep
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Unavailable
 from mercato.messaging.bus import Bus
-from mercato.messaging.inbox import Inbox
+from mercato.messaging.inbox import Inbox, Resend
 from mercato.messaging.relay import Relay
 from mercato.web.auth import Authenticator, FindStore
 from mercato.web.idempotency import KEPT
@@ -42,6 +42,12 @@ class Composition:
     workers: tuple[tuple[str, Worker], ...] = ()
     before_start: tuple[Callable[[], Awaitable[object]], ...] = ()
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
+    sole: bool = True
+    """No other process works on the databases: whoever held a claim before is gone."""
+    check_start: Callable[[], Awaitable[None]] | None = None
+    """Raises Unavailable as long as something is away that the process cannot start without."""
+    ask_resend: Resend | None = None
+    """Asks a service that is not in this process to send events again."""
 
 
 class Process:
@@ -75,18 +81,30 @@ class Process:
 
     async def _resend(self, source: str, key: str, after: int, before: int) -> int:
         """Ask the service that sent events to send some again."""
-        name = self._sources[source]
+        name = self._sources.get(source)
+        if name is not None:
+            return await self.resend_own(name, key, after, before)
+        if self.composition.ask_resend is None:
+            raise Unavailable(f"{source} cannot be asked to send events again.")
+        return await self.composition.ask_resend(source, key, after, before)
+
+    async def resend_own(self, name: str, key: str, after: int, before: int) -> int:
+        """Send events of a service that is in this process again; return how many there still are."""
         still_there = await self.outboxes[name].resend(key, after=after, before=before)
-        self.relays[name].wake()
+        if name in self.relays:
+            self.relays[name].wake()
         return still_there
 
     async def start(self) -> None:
         """Take up what a crash left unfinished, then start every relay, inbox and worker.
 
-        The caller holds the lock of the databases: whoever held a claim before is gone.
+        What raises has started nothing, and may be tried again.
         """
-        for parts in self.composition.services.values():
-            await parts.claims.end_leases()
+        if self.composition.check_start is not None:
+            await self.composition.check_start()
+        if self.composition.sole:
+            for parts in self.composition.services.values():
+                await parts.claims.end_leases()
         await self.composition.limits.load(self._clock())
         for prepare in self.composition.before_start:
             await prepare()

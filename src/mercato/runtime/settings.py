@@ -34,6 +34,7 @@ _Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 _Bytes = Annotated[int, msgspec.Meta(ge=1024, le=1 << 40)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
 _TIER_PATTERN = r"^[0-9]{1,9}/[0-9]{1,9}/[0-9]{1,9}\Z"
+_URL = r"^https?://[^/?#]+/?\Z"
 _TIER = "requests per second/burst/requests per day of the tier; 0 is no limit"
 
 
@@ -86,6 +87,45 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_url: Annotated[str, _doc("where Stripe's API is", min_length=1)] = "https://api.stripe.com"
     provider_timeout: Annotated[_Seconds, _doc("seconds a payment provider gets to answer")] = 10.0
     outbox_retention: Annotated[_Seconds, _doc("seconds that sent events are kept")] = 86_400.0
+    database_url: Annotated[
+        str,
+        _doc(
+            "PostgreSQL database of each service, whose name takes the place of {service}; empty: SQLite in"
+            " the data folder",
+            pattern=r"^(postgres(ql)?://.+)?\Z",
+            extra=SECRET,
+        ),
+    ] = ""
+    database_system_url: Annotated[
+        str,
+        _doc("the same for the platform's own role", pattern=r"^(postgres(ql)?://.+)?\Z", extra=SECRET),
+    ] = ""
+    database_pool: Annotated[int, _doc("connections to a database of one process", ge=1, le=1_000)] = 10
+    broker_url: Annotated[str, _doc("broker that carries events between processes", extra=SECRET)] = ""
+    users_url: Annotated[str, _doc("where the users service is", pattern=_URL)] = "http://127.0.0.1:8081"
+    products_url: Annotated[str, _doc("where the products service is", pattern=_URL)] = (
+        "http://127.0.0.1:8084"
+    )
+    orders_url: Annotated[str, _doc("where the orders service is", pattern=_URL)] = "http://127.0.0.1:8082"
+    payments_url: Annotated[str, _doc("where the payments service is", pattern=_URL)] = (
+        "http://127.0.0.1:8083"
+    )
+    notifications_url: Annotated[str, _doc("where the notifications service is", pattern=_URL)] = (
+        "http://127.0.0.1:8085"
+    )
+    cluster_secret: Annotated[
+        str,
+        _doc(
+            "what services sign their calls of each other with, 32 characters or more; empty: no calls",
+            pattern=r"^(.{32,})?\Z",
+            extra=SECRET,
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        str,
+        _doc("addresses and networks, comma-separated, whose X-Forwarded headers the gateway believes"),
+    ] = ""
+    workers: Annotated[int, _doc("processes of a service, which share its port", ge=1, le=256)] = 1
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _doc("what is logged besides requests")
     ] = "info"
@@ -104,6 +144,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Where this machine reaches the process."""
         host = reachable(self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def url_of(self, service: str) -> str:
+        """Where a service is, in a process per service."""
+        return str(getattr(self, f"{service}_url"))
 
     def allowance(self, tier: Tier) -> Allowance:
         """Return what a tier allows."""
@@ -150,6 +194,12 @@ def load(
     settings, sources = _read(environ, options)
     own = {name: value for name, value in (defaults or {}).items() if name not in sources}
     return msgspec.structs.replace(settings, **own)
+
+
+def given(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables of settings that somebody has set, in the environment or in `.env`."""
+    found = {**_dotenv(), **environ}
+    return {name: value for name, value in found.items() if name.startswith(PREFIX)}
 
 
 def describe(environ: Mapping[str, str], **options: object) -> list[Described]:

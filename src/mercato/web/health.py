@@ -1,5 +1,6 @@
 """Health: whether the process lives, whether it may be sent requests, and what it needs."""
 
+import asyncio
 import enum
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Literal
@@ -35,16 +36,26 @@ class HealthReport(msgspec.Struct, frozen=True):
 class Health:
     """What a process knows of its own health."""
 
-    def __init__(self, service: str, version: str, checks: Mapping[str, Check]) -> None:
+    def __init__(
+        self,
+        service: str,
+        version: str,
+        checks: Mapping[str, Check],
+        neighbours: Mapping[str, Check] | None = None,
+    ) -> None:
+        """Check what is needed, and the `neighbours`, without which the process can do something, too."""
         self.phase = Phase.STARTING
         self._service = service
         self._version = version
         self._checks = dict(checks)
+        self._neighbours = dict(neighbours or {})
 
-    async def report(self) -> HealthReport:
-        """Run every check and say what came of it."""
+    async def report(self, *, needed: bool = False) -> HealthReport:
+        """Run every check, or those of what is `needed`, and say what came of it."""
+        wanted = self._checks if needed else self._checks | self._neighbours
+        found = await asyncio.gather(*(check() for check in wanted.values()))
         checks: dict[str, Literal["ok", "failing"]] = {
-            name: "ok" if await check() else "failing" for name, check in self._checks.items()
+            name: "ok" if good else "failing" for name, good in zip(wanted, found, strict=True)
         }
         status: Literal["ok", "degraded"] = "ok" if "failing" not in checks.values() else "degraded"
         return HealthReport(status, self._service, self._version, self.phase, checks)
@@ -67,7 +78,7 @@ def routes(health: Health) -> Routes:
     @api.get("/ready", allow=PUBLIC, in_contract=False)
     async def ready(call: Call) -> Response:  # noqa: ARG001  the health is nobody's own
         """Say whether requests may be sent: not while starting, draining or lacking something."""
-        found = await health.report()
+        found = await health.report(needed=True)
         usable = found.phase is Phase.SERVING and found.status == "ok"
         return Response(200 if usable else 503, msgspec.json.encode(found))
 

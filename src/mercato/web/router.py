@@ -1,6 +1,6 @@
 """Routing: exact paths by one look-up, paths with placeholders segment by segment."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mercato.kernel.errors import NotFound
 from mercato.web.endpoint import Endpoint
@@ -64,10 +64,14 @@ class Router:
 
     def allowed(self, path: str) -> str:
         """Return the methods of a path for an Allow header. Raises NotFound."""
+        return allowed(self.methods(path))
+
+    def methods(self, path: str) -> Mapping[str, Endpoint]:
+        """Return a path's endpoints by their methods. Raises NotFound."""
         methods = self._exact.get(path) or self._walk(path, [])
         if not methods:
             raise NotFound("There is nothing at this path.")
-        return allowed(methods)
+        return methods
 
     def _walk(self, path: str, params: list[str]) -> _Methods | None:
         node = self._root
@@ -82,7 +86,7 @@ class Router:
         return node.methods
 
 
-def allowed(methods: _Methods) -> str:
+def allowed(methods: Mapping[str, Endpoint]) -> str:
     """Return an Allow header's value."""
     names = set(methods) | {"OPTIONS"}
     if "GET" in names:
