@@ -53,7 +53,7 @@ def serve_one(
         if service == GATEWAY:
             _say(f"Mercato {__version__}: {GATEWAY} at {where}")
         else:
-            _say(f"Mercato {__version__}: {service} at {where}, data in {_data_of(chosen)}")
+            _say(f"Mercato {__version__}: {service} alone at {where}, data in {_data_of(chosen)}")
 
     run(chosen, *_built(service, chosen), ready, shares_port=is_worker())
 

@@ -51,6 +51,7 @@ class GatewayShell(Shell):
             origin,
             limit=endpoint.max_body or self._max_body,
             deadline_s=endpoint.deadline_s or self.under_way.deadline_s,
+            is_download=bool(endpoint.produces),
         )
         self.under_way.allow(task, passage.deadline_s + 1)
         if service == EVERY:

@@ -43,6 +43,8 @@ class Passage:
     limit: int
     """The most bytes that its body may have."""
     deadline_s: float
+    is_download: bool = False
+    """The answer may be of any length; all others are bounded by their services."""
 
 
 class Upstream:
@@ -98,18 +100,19 @@ class Upstream:
 
     async def _send(self, passage: Passage, body: "_Body") -> Passed:
         builder = await body.given_to(self._builder(passage, with_length=body.is_long))
+        if not passage.is_download:
+            # Less than half the work of an answer that is read while it arrives.
+            answered = await builder.build().send()
+            return _whole(passage, answered, bytes(await answered.bytes()))
         sending = builder.build_streamed()
         answered = await sending.__aenter__()
         try:
             length = answered.get_header("content-length")
             short = passage.request.method == "HEAD" or answered.status in {204, 304}
             if short or (length is not None and int(length) <= _AT_ONCE):
-                whole = b"" if short else bytes(await answered.bytes())
+                content = b"" if short else bytes(await answered.bytes())
                 await sending.__aexit__(None, None, None)
-                passed = _passed(answered, body=whole)
-                if passage.request.method == "HEAD" and length is not None:
-                    passed.headers.append(("content-length", length))
-                return passed
+                return _whole(passage, answered, content)
         except BaseException:
             await sending.__aexit__(None, None, None)
             raise
@@ -129,6 +132,14 @@ class Upstream:
             told = self._secret.forwarding(audience=self.name, client=origin.client, secure=origin.secure)
             headers.append((FORWARDED_HEADER, told))
         return self._client.request(request.method, url).headers(headers)
+
+
+def _whole(passage: Passage, answered: Answered, content: bytes) -> Passed:
+    passed = _passed(answered, body=content)
+    length = answered.get_header("content-length")
+    if passage.request.method == "HEAD" and length is not None:
+        passed.headers.append(("content-length", length))
+    return passed
 
 
 def _passed(answered: Answered, *, body: bytes = b"", stream: Chunks | None = None) -> Passed:

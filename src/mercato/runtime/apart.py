@@ -226,7 +226,7 @@ def _remote_identity(settings: Settings, clock: Clock, neighbours: Neighbours) -
         issuer=settings.issuer, audience=settings.audience, lifetime=timedelta(seconds=settings.token_ttl)
     )
     revocations = Revocations(terms.lifetime, clock=clock)
-    keys = RemoteKeys(fetch_keys(settings.users_url))
+    keys = RemoteKeys(fetch_keys(settings.users_url), folder=KeyRing(settings.folder / "keys"))
     verifier = TokenVerifier(keys, terms, clock=clock, revocations=revocations)
     keys.on_drop(verifier.forget)
     directory = StoreDirectoryClient(users)

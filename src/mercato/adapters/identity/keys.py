@@ -187,6 +187,10 @@ class KeyRing:
         """Return the payload that the key `kid` has signed, or None. Raises UnusableKeyFile."""
         return (await self.keys()).verified(token, kid)
 
+    def has_keys(self) -> bool:
+        """Say whether the folder holds keys, and make none."""
+        return any(self._folder.glob(_KEYS))
+
     async def watch(self) -> None:
         """See to it that keys that are retired are dropped, also while nobody asks for keys."""
         while True:

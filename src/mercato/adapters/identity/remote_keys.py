@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from mercato.adapters.identity.keys import COOL_DOWN, PublicKeys
+from mercato.adapters.identity.keys import COOL_DOWN, KeyRing, PublicKeys
 from mercato.kernel.errors import MercatoError, Unavailable
 
 log = logging.getLogger(__name__)
@@ -34,8 +34,18 @@ class RemoteKeys:
     are keys they stay in use while nobody answers.
     """
 
-    def __init__(self, fetch: Fetch, *, clock: Callable[[], float] = time.monotonic) -> None:
-        """`clock` tells seconds and never goes back."""
+    def __init__(
+        self,
+        fetch: Fetch,
+        *,
+        folder: KeyRing | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        """Ask by `fetch`; until that succeeds, keys that are in a `folder` of this machine are good, too.
+
+        `clock` tells seconds and never goes back.
+        """
+        self._folder = folder
         self._fetch = fetch
         self._clock = clock
         self._keys: PublicKeys | None = None
@@ -55,6 +65,8 @@ class RemoteKeys:
         if (self._keys is None or kid not in self._keys.kids) and self._is_due():
             await self._refresh()
         if self._keys is None:
+            if self._folder is not None and self._folder.has_keys():
+                return await self._folder.verified(token, kid)
             raise Unavailable("The keys that verify tokens are not known yet.", retry_after=5)
         return self._keys.verified(token, kid)
 

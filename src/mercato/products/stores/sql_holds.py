@@ -58,7 +58,11 @@ class SqlHolds:
                 await _save(tx, tenant, order_id, before, outcome.hold, at)
             return outcome.hold, outcome.events
 
-        return await self._steps.run(by, work)
+        try:
+            return await self._steps.run(by, work)
+        except UniqueViolation:
+            # The order was asked for twice at once, and the other's hold is there now.
+            return await self._steps.run(by, work)
 
     async def due(self, at: datetime, limit: int) -> list[Hold]:
         """Return holds of any store that are to be checked."""
