@@ -17,6 +17,7 @@ from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.ids import OrderId, UserId, uuid7
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import TenantId
+from mercato.payments.providers.sandbox import book_at
 from mercato.payments.wiring import PaymentsService, PaymentsSettings, build
 from mercato.web.access_log import AccessLog
 from mercato.web.asgi import AsgiApp
@@ -187,7 +188,8 @@ async def open_till(
     """Open the service on the databases in `folder`; opening it again opens the same ones."""
     orders, clock = orders or Orders(), clock or FakeClock()
     db = await open_database("payments")
-    service = build(db, clock=clock, orders=orders, sandbox_db_path=folder / "sandbox.db", settings=settings)
+    book = book_at(folder / "sandbox.db")
+    service = build(db, clock=clock, orders=orders, sandbox_book=book, settings=settings)
     log: list[bytes] = []
     shell = open_shell(
         service.parts.routes.endpoints,

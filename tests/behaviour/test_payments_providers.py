@@ -23,7 +23,7 @@ from mercato.payments.ports import (
     RefundRefused,
     RefundRequest,
 )
-from mercato.payments.providers.sandbox import Sandbox
+from mercato.payments.providers.sandbox import Sandbox, book_at
 from mercato.payments.providers.stripe import Stripe
 from mercato.payments.providers.stripe_api import StripeApi, to_stripe
 from tests.clock import FakeClock
@@ -87,7 +87,7 @@ class Bank:
 
 @asynccontextmanager
 async def sandbox_bank(folder: Path) -> AsyncIterator[Bank]:
-    sandbox = Sandbox(folder / "sandbox.db", slow_s=SLOW_S)
+    sandbox = Sandbox(book_at(folder / "sandbox.db"), slow_s=SLOW_S)
     yield Bank(sandbox, FakeClock())
     await sandbox.close()
 

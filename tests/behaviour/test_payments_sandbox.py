@@ -15,7 +15,7 @@ from mercato.kernel.tenancy import TenantId
 from mercato.payments.ports import Charged, ChargeRequest, Declined, NeverCharged, RefundRequest
 from mercato.payments.providers import sandbox_webhooks, signature
 from mercato.payments.providers.notices import SANDBOX_HEADER
-from mercato.payments.providers.sandbox import Sandbox
+from mercato.payments.providers.sandbox import Sandbox, book_at
 from mercato.payments.providers.sandbox_webhooks import HttpPost, Mode, SandboxWebhooks
 from tests.clock import FakeClock
 
@@ -25,7 +25,7 @@ DEADLINE_S = 5.0
 
 @pytest.fixture
 async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    opened = Sandbox(tmp_path / "sandbox.db", slow_s=0.01)
+    opened = Sandbox(book_at(tmp_path / "sandbox.db"), slow_s=0.01)
     yield opened
     await opened.close()
 
@@ -80,7 +80,7 @@ async def test_no_token_pays(sandbox: Sandbox) -> None:
 
 async def test_the_book_and_its_secret_outlive_the_process(sandbox: Sandbox, tmp_path: Path) -> None:
     charged = await sandbox.charge(charging())
-    reopened = Sandbox(tmp_path / "sandbox.db", slow_s=0)
+    reopened = Sandbox(book_at(tmp_path / "sandbox.db"), slow_s=0)
     assert await reopened.resolve(charging()) == charged
     assert reopened.webhook_secret == sandbox.webhook_secret
     assert len(reopened.webhook_secret) == 64

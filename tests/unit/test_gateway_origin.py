@@ -20,7 +20,16 @@ async def no_stream(_: int) -> AsyncGenerator[bytes, None]:
 
 def request(client: str, **headers: str) -> Request:
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Request("GET", "/", "", {"host": "shop.example"} | named, client, False, no_body, no_stream)
+    return Request(
+        "GET",
+        "/",
+        "",
+        {"host": "shop.example"} | named,
+        client,
+        secure=False,
+        read_body=no_body,
+        stream_body=no_stream,
+    )
 
 
 def origin(client: str, trusted: str = "", **headers: str) -> Origin:
@@ -32,7 +41,7 @@ def test_nobodys_word_is_taken_where_no_proxy_is_trusted() -> None:
         "192.0.2.7", x_forwarded_for="10.0.0.1", x_forwarded_proto="https", x_forwarded_host="evil.example"
     )
 
-    assert found == Origin("192.0.2.7", False, "shop.example", "192.0.2.7")
+    assert found == Origin("192.0.2.7", secure=False, host="shop.example", path="192.0.2.7")
 
 
 def test_a_trusted_proxy_says_who_the_client_is() -> None:
@@ -44,7 +53,7 @@ def test_a_trusted_proxy_says_who_the_client_is() -> None:
         x_forwarded_host="tea.example",
     )
 
-    assert found == Origin("192.0.2.7", True, "tea.example", "192.0.2.7, 10.0.0.5")
+    assert found == Origin("192.0.2.7", secure=True, host="tea.example", path="192.0.2.7, 10.0.0.5")
 
 
 @pytest.mark.parametrize("tale", ["127.0.0.1", "10.0.0.9, 127.0.0.1", "nobody", "", "::1"])
@@ -97,7 +106,8 @@ def test_what_is_about_the_connection_and_what_a_client_says_of_itself_is_not_pa
         "x-tenant-id": "tea",
     }
 
-    passed = to_service(sent, Origin("192.0.2.7", True, "shop.example", "192.0.2.7"), with_length=False)
+    client = Origin("192.0.2.7", secure=True, host="shop.example", path="192.0.2.7")
+    passed = to_service(sent, client, with_length=False)
 
     assert sorted(passed) == [
         ("authorization", "Bearer token"),

@@ -107,9 +107,7 @@ def test_a_late_answer_to_a_call_from_before_changes_nothing() -> None:
     assert breaker.state(30.0) is BreakerState.HALF_OPEN
 
 
-CALLS = st.lists(
-    st.tuples(st.floats(0, 40), st.sampled_from(["ok", "fail", "away", "pending"])), max_size=80
-)
+CALLS = st.lists(st.tuples(st.floats(0, 40), st.sampled_from(["ok", "fail", "away", "pending"])), max_size=80)
 
 
 @settings(max_examples=300)

@@ -39,9 +39,7 @@ def test_a_token_tells_who_calls_and_for_which_store(secret: ClusterSecret) -> N
 
 
 def test_a_token_without_a_store_is_the_platforms(secret: ClusterSecret) -> None:
-    assert (
-        secret.caller(secret.call(issuer="orders", audience="users"), audience="users").tenant == PLATFORM
-    )
+    assert secret.caller(secret.call(issuer="orders", audience="users"), audience="users").tenant == PLATFORM
 
 
 def test_a_token_for_another_service_is_refused(secret: ClusterSecret) -> None:
@@ -92,8 +90,8 @@ def test_what_tells_of_a_client_is_no_token_for_a_call_and_the_other_way_round(
 @pytest.mark.parametrize(
     "change",
     [
-        lambda token: "",
-        lambda token: ".",
+        lambda token: token[:0],
+        lambda token: token[:0] + ".",
         lambda token: token[:-1],
         lambda token: token + "0",
         lambda token: token.upper(),
@@ -111,9 +109,7 @@ def test_what_tells_of_a_client_is_no_token_for_a_call_and_the_other_way_round(
         ),
     ],
 )
-def test_a_token_that_was_touched_is_refused(
-    secret: ClusterSecret, change: Callable[[str], str]
-) -> None:
+def test_a_token_that_was_touched_is_refused(secret: ClusterSecret, change: Callable[[str], str]) -> None:
     token = secret.call(issuer="orders", audience="products", tenant=ACME)
 
     with pytest.raises(Unauthenticated) as refused:

@@ -63,7 +63,7 @@ def settings(**options: object) -> "Settings":
 def existing(data: str | None) -> "Settings":
     """Read the settings for a command on data that must be there. Raises Refused."""
     found = settings(data=data)
-    if not (found.folder / "users.db").exists():
+    if not found.database_url and not (found.folder / "users.db").exists():
         raise Refused(
             f"There is no Mercato data in {found.folder.resolve()}; name the folder with --data,"
             " or start one with `mercato up`."

@@ -1,11 +1,15 @@
 """`mercato migrate`: schemas up, down, and where they stand."""
 
-from typing import Annotated
+import asyncio
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
 from mercato.cli.common import Refused, print_json, print_table, settings
 from mercato.cli.options import DataOption, JsonFlag
+
+if TYPE_CHECKING:
+    from mercato.runtime.settings import Settings
 
 migrate = App(name="migrate", help="Bring the databases' schemas up or down, or show where they stand.")
 
@@ -18,7 +22,12 @@ def up(*, data: DataOption = None, service: _Only = None) -> None:
     from mercato.adapters.sql.schema import prepare  # noqa: PLC0415  commands import what they need
     from mercato.runtime.folder import SCHEMAS, FolderLock, database_path  # noqa: PLC0415
 
-    folder = settings(data=data).folder
+    found = settings(data=data)
+    if found.database_url:
+        for name in _chosen(service):
+            print(f"{name}: at {_on_server(found, name, 'upgrade', 'head')}")
+        return
+    folder = found.folder
     lock = FolderLock(folder, _chosen(service))
     for name in _chosen(service):
         prepare(database_path(folder, name), SCHEMAS[name])
@@ -37,8 +46,12 @@ def down(
     from mercato.adapters.sql.schema import current, downgrade  # noqa: PLC0415  commands import what they need
     from mercato.runtime.folder import SCHEMAS, FolderLock, database_path  # noqa: PLC0415
 
-    folder = settings(data=data).folder
+    found = settings(data=data)
+    folder = found.folder
     (name,) = _chosen(service)
+    if found.database_url:
+        print(f"{name}: at {_on_server(found, name, 'downgrade', to)}")
+        return
     path = database_path(folder, name)
     if current(path) is None:
         raise Refused(f"There is no {name} database in {folder.resolve()}.")
@@ -54,8 +67,15 @@ def status(*, data: DataOption = None, json: JsonFlag = False) -> None:
     from mercato.adapters.sql.schema import current  # noqa: PLC0415  commands import what they need
     from mercato.runtime.folder import SCHEMAS, database_path  # noqa: PLC0415
 
-    folder = settings(data=data).folder
-    rows = [(name, current(database_path(folder, name)), schema.head) for name, schema in SCHEMAS.items()]
+    found_settings = settings(data=data)
+    folder = found_settings.folder
+
+    def standing(name: str) -> str | None:
+        if found_settings.database_url:
+            return _on_server(found_settings, name, "current", "")
+        return current(database_path(folder, name))
+
+    rows = [(name, standing(name), schema.head) for name, schema in SCHEMAS.items()]
     if json:
         print_json([{"service": name, "revision": found, "head": head} for name, found, head in rows])
         return
@@ -63,6 +83,13 @@ def status(*, data: DataOption = None, json: JsonFlag = False) -> None:
         (name, found or "not made yet", head, "yes" if found == head else "no") for name, found, head in rows
     ]
     print_table("Schemas", ("service", "revision", "newest", "up to date"), words)
+
+
+def _on_server(found: "Settings", service: str, direction: str, revision: str) -> str | None:
+    """Migrate a service's database on PostgreSQL, if it is to move; return where it stands."""
+    from mercato.runtime.databases import migrate_on_server  # noqa: PLC0415  commands import what they need
+
+    return asyncio.run(migrate_on_server(found, service, direction, revision))
 
 
 def _chosen(service: str | None) -> list[str]:

@@ -95,9 +95,8 @@ def _built(service: str, chosen: Settings) -> tuple[list[str], Build]:
         endpoints = declared(chosen)
         return [], lambda write, registry: Edge(chosen, endpoints, write, registry)
     from mercato.runtime.apart import Apart  # noqa: PLC0415
-    from mercato.runtime.databases import is_postgres  # noqa: PLC0415
 
-    locked = [] if is_postgres(chosen) else [service]
+    locked = [] if chosen.database_url else [service]
     return locked, lambda write, registry: Apart(service, chosen, write, registry)
 
 

@@ -19,6 +19,7 @@ from typing import Protocol
 import msgspec
 
 from mercato.contracts.events import Event
+from mercato.kernel.acting import acting
 from mercato.kernel.cause import ByEvent
 from mercato.kernel.clock import Clock
 from mercato.messaging.bus import decode
@@ -245,10 +246,11 @@ class Inbox:
         by = _cause(event, replay=parked is not None and parked.state is ParkedState.REPLAY)
         try:
             handler = self._handlers.get(event.type)
-            if handler is not None:
-                await handler(event, by)
-            if not by.recorded:
-                await self._store.settle(by)
+            with acting(event.tenantid):
+                if handler is not None:
+                    await handler(event, by)
+                if not by.recorded:
+                    await self._store.settle(by)
         except AlreadyHandled:
             if parked is not None:
                 # Somebody else handled it while it was being parked.

@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
 import msgspec
 
@@ -18,7 +17,7 @@ from mercato.payments.domain import CheckDelays
 from mercato.payments.ports import Notices, Provider
 from mercato.payments.providers import notices, sandbox
 from mercato.payments.providers.notices import SignedNotices
-from mercato.payments.providers.sandbox import Sandbox
+from mercato.payments.providers.sandbox import Book, Sandbox
 from mercato.payments.providers.sandbox_webhooks import HttpPost, Mode, SandboxWebhooks
 from mercato.payments.routes import routes
 from mercato.payments.service.payments import Payments
@@ -89,7 +88,7 @@ class PaymentsService:
 
 
 def build(
-    db: Database, *, clock: Clock, orders: OrderDesk, sandbox_db_path: Path, settings: PaymentsSettings
+    db: Database, *, clock: Clock, orders: OrderDesk, sandbox_book: Book, settings: PaymentsSettings
 ) -> PaymentsService:
     """Wire payments on its database.
 
@@ -98,7 +97,7 @@ def build(
     """
     steps = Steps(db, source="/mercato/payments", clock=clock)
     store, claims = SqlPayments(steps), SqlClaims(db)
-    book = Sandbox(sandbox_db_path, slow_s=settings.sandbox_slow_s)
+    book = Sandbox(sandbox_book, slow_s=settings.sandbox_slow_s)
     providers = _providers(book, settings, clock)
     if settings.provider not in providers:
         raise ValueError(f"the provider {settings.provider} is not set up")

@@ -17,7 +17,6 @@ from mercato.adapters.identity.revocations import Revocations
 from mercato.adapters.identity.service_tokens import ClusterSecret, ServiceCallers
 from mercato.adapters.identity.tokens import TokenTerms, TokenVerifier
 from mercato.adapters.service import ServiceParts, Worker
-from mercato.adapters.sql.database import Database
 from mercato.clients.books import ReadBooks, ServiceBooks, serve_books
 from mercato.clients.cuts import CutsFollower, cuts_of, serve_cuts
 from mercato.clients.internal import Internal
@@ -29,7 +28,7 @@ from mercato.clients.stock import StockClient, serve_stock
 from mercato.clients.stores import StoreDirectoryClient, serve_stores
 from mercato.kernel.clock import Clock, utc_now
 from mercato.runtime.app import application
-from mercato.runtime.databases import is_postgres, open_database, ready
+from mercato.runtime.databases import check_start
 from mercato.runtime.embedded import build_orders, build_payments, build_products, build_users
 from mercato.runtime.front import Front
 from mercato.runtime.key_set import fetch_keys
@@ -123,8 +122,7 @@ class Apart:
         """Wire a service. Nothing is connected yet."""
         secret = cluster_secret(settings, clock)
         self.neighbours = Neighbours(service, settings, secret)
-        database = open_database(settings, service)
-        wired = _WIRE[service](settings, clock, database, self.neighbours)
+        wired = _WIRE[service](settings, clock, self.neighbours)
         self.process = _process(service, settings, clock, wired, self.neighbours)
         _serve_common(wired, self.process)
         shell, health = application(
@@ -189,8 +187,8 @@ def _process(
         workers=(*identity.workers, *wired.workers),
         before_start=tuple(wired.before_start),
         closers=(*wired.closers, neighbours.close),
-        sole=not is_postgres(settings),
-        check_start=ready(settings, service, wired.parts.steps.db),
+        is_alone=not settings.database_url,
+        check_start=check_start(settings, service, wired.parts.steps.db),
         ask_resend=neighbours.resend,
     )
     return Process(composition, clock=clock, retention=timedelta(seconds=settings.outbox_retention))
@@ -245,8 +243,8 @@ def _hash_secret(settings: Settings, clock: Clock) -> bytes:
     return KeyRing(settings.folder / "keys").hash_secret() if secret is None else secret.hash_secret
 
 
-def _users(settings: Settings, clock: Clock, database: Database, _: Neighbours) -> _Service:
-    users = build_users(settings, clock, database)
+def _users(settings: Settings, clock: Clock, _: Neighbours) -> _Service:
+    users = build_users(settings, clock)
     follower = CutsFollower(users.cuts.since, users.cuts.restore)
     identity = _Identity(
         users.verifier,
@@ -268,9 +266,9 @@ def _users(settings: Settings, clock: Clock, database: Database, _: Neighbours) 
     return _Service(users.parts, identity, internal, books, before_start=[*prepare])
 
 
-def _products(settings: Settings, clock: Clock, database: Database, neighbours: Neighbours) -> _Service:
+def _products(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service:
     stores = StoreDirectoryClient(neighbours["users"])
-    products = build_products(settings, clock, stores, database)
+    products = build_products(settings, clock, stores)
     internal = Internal()
     serve_stock(internal, products.stock)
 
@@ -283,8 +281,8 @@ def _products(settings: Settings, clock: Clock, database: Database, neighbours: 
     return _Service(products.parts, identity, internal, books, workers=[("orphans", orphans)])
 
 
-def _orders(settings: Settings, clock: Clock, database: Database, neighbours: Neighbours) -> _Service:
-    orders = build_orders(settings, clock, StockClient(neighbours["products"]), database)
+def _orders(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service:
+    orders = build_orders(settings, clock, StockClient(neighbours["products"]))
     internal = Internal()
     serve_orders(internal, orders.desk)
 
@@ -294,8 +292,9 @@ def _orders(settings: Settings, clock: Clock, database: Database, neighbours: Ne
     return _Service(orders.parts, _remote_identity(settings, clock, neighbours), internal, books)
 
 
-def _payments(settings: Settings, clock: Clock, database: Database, neighbours: Neighbours) -> _Service:
-    payments = build_payments(settings, clock, OrderDeskClient(neighbours["orders"]), database)
+def _payments(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service:
+    secret = _hash_secret(settings, clock).hex()
+    payments = build_payments(settings, clock, OrderDeskClient(neighbours["orders"]), sandbox_secret=secret)
 
     async def books() -> ServiceBooks:
         return ServiceBooks(payments=await payments.books(), charges=await payments.sandbox.book())
@@ -305,12 +304,12 @@ def _payments(settings: Settings, clock: Clock, database: Database, neighbours: 
         _remote_identity(settings, clock, neighbours),
         Internal(),
         books,
-        before_start=[payments.take_up],
+        before_start=[] if settings.database_url else [payments.take_up],
         closers=[payments.close],
     )
 
 
-_WIRE: dict[str, Callable[[Settings, Clock, Database, Neighbours], _Service]] = {
+_WIRE: dict[str, Callable[[Settings, Clock, Neighbours], _Service]] = {
     "users": _users,
     "products": _products,
     "orders": _orders,

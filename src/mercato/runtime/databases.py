@@ -1,51 +1,62 @@
-"""Which database a service works on: PostgreSQL where the settings name one, else SQLite in the folder."""
+"""Where each service keeps what it knows: a file in the data folder, or a database on PostgreSQL."""
 
 from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING
 
 from mercato.adapters.sql.database import Database
 from mercato.kernel.errors import Unavailable
-from mercato.runtime import folder
-from mercato.runtime.settings import Settings, WrongSetting
+from mercato.payments.providers.sandbox import Book, book_at
+from mercato.runtime.folder import SCHEMAS
+from mercato.runtime.folder import open_database as open_file
+from mercato.runtime.settings import Settings, WrongSetting, variable
 
-_PLACE = "{service}"
+if TYPE_CHECKING:
+    from mercato.adapters.sql.postgres import PostgresDatabase
 
-
-def is_postgres(settings: Settings) -> bool:
-    """Say whether the services work on PostgreSQL, which several processes may use at a time."""
-    return bool(settings.database_url)
+_SERVICE = "{service}"
 
 
 def open_database(settings: Settings, service: str) -> Database:
-    """Open a service's database. Raises WrongSetting, and SchemaTooNew for one in the folder.
+    """Open a service's database; a file is made and migrated if need be.
 
-    One in the folder is made and migrated if need be; PostgreSQL is connected to when it is first used.
+    Raises WrongSetting, SchemaTooNew.
     """
-    if not is_postgres(settings):
-        return folder.open_database(settings.folder, service)
-    if not settings.database_system_url:
-        raise WrongSetting(
-            "MERCATO_DATABASE_SYSTEM_URL is not set, which MERCATO_DATABASE_URL needs: the same database for"
-            " the platform's own role."
-        )
+    if not settings.database_url:
+        return open_file(settings.folder, service)
+    return _postgres(settings, service)
+
+
+def open_sandbox_book(settings: Settings, webhook_secret: str) -> Book:
+    """Open the sandbox's book, beside the database of payments. Raises WrongSetting."""
+    if not settings.database_url:
+        return book_at(settings.folder / "sandbox.db")
+    return Book(_postgres(settings, "payments", schema="sandbox"), webhook_secret)
+
+
+def _postgres(settings: Settings, service: str, *, schema: str = "public") -> "PostgresDatabase":
     try:
         from mercato.adapters.sql.postgres import PostgresDatabase  # noqa: PLC0415  an extra
-    except ImportError:
+    except ImportError as error:
         raise WrongSetting(
-            "MERCATO_DATABASE_URL is set, and what speaks to PostgreSQL is not installed: install"
-            " mercato[postgres]."
-        ) from None
-    urls = (url.replace(_PLACE, service) for url in (settings.database_url, settings.database_system_url))
-    settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    return PostgresDatabase(*urls, name=service, size=settings.database_pool)
+            f"{variable('database_url')} needs the driver of PostgreSQL, which is not installed:"
+            " pip install 'mercato[postgres]'."
+        ) from error
+    return PostgresDatabase(
+        url_of(settings, "database_url", service),
+        url_of(settings, "database_system_url", service),
+        name=f"{service}.{schema}",
+        size=settings.database_pool,
+        schema=schema,
+    )
 
 
-def ready(settings: Settings, service: str, database: Database) -> Callable[[], Awaitable[None]]:
-    """Return what raises Unavailable as long as a service's database is away or not migrated."""
+def check_start(settings: Settings, service: str, database: Database) -> Callable[[], Awaitable[None]]:
+    """Return what raises Unavailable as long as a database on PostgreSQL is away or not migrated."""
 
     async def check() -> None:
-        if not is_postgres(settings):
+        if not settings.database_url:
             return
-        head = folder.SCHEMAS[service].head
+        head = SCHEMAS[service].head
         try:
             row = await database.fetch_one("SELECT version_num FROM alembic_version")
         except Unavailable:
@@ -56,3 +67,35 @@ def ready(settings: Settings, service: str, database: Database) -> Callable[[], 
             raise Unavailable(f"The {service} database is not at {head}; run `mercato migrate up`.")
 
     return check
+
+
+async def migrate_on_server(settings: Settings, service: str, direction: str, revision: str) -> str | None:
+    """Go up or down to a revision, or nowhere ("current"); return where the database stands then.
+
+    A database that is not there is made, where the owner may. Raises WrongSetting, SchemaTooNew, Unavailable.
+    """
+    from mercato.adapters.sql import postgres_schema as schemas  # noqa: PLC0415  an extra
+
+    url = url_of(settings, "database_owner_url", service)
+    roles = schemas.Roles.of(
+        url_of(settings, "database_url", service), url_of(settings, "database_system_url", service)
+    )
+    if direction == "upgrade":
+        await schemas.ensure_database(url)
+        await schemas.upgrade(url, SCHEMAS[service], roles, revision)
+    elif direction == "downgrade":
+        await schemas.downgrade(url, SCHEMAS[service], roles, revision)
+    return await schemas.current(url)
+
+
+def url_of(settings: Settings, name: str, service: str) -> str:
+    """Return the URL of a service's database for one of the roles. Raises WrongSetting."""
+    url: str = getattr(settings, name)
+    if not url:
+        raise WrongSetting(f"{variable(name)} is not set, which {variable('database_url')} needs.")
+    if _SERVICE not in url:
+        raise WrongSetting(
+            f"{variable(name)} must name the database with {_SERVICE}, as in"
+            f" postgresql://ROLE:PASSWORD@HOST:5432/mercato_{_SERVICE}: each service has its own."
+        )
+    return url.replace(_SERVICE, service)

@@ -3,7 +3,6 @@
 from datetime import timedelta
 
 from mercato.adapters.bus.inprocess import InProcessBus
-from mercato.adapters.sql.database import Database
 from mercato.contracts.orders import OrderDesk
 from mercato.contracts.products import Stock
 from mercato.contracts.stores import StoreDirectory
@@ -12,16 +11,16 @@ from mercato.kernel.tenancy import Tier
 from mercato.orders import wiring as orders_wiring
 from mercato.payments import wiring as payments_wiring
 from mercato.products import wiring as products_wiring
-from mercato.runtime.folder import open_database
+from mercato.runtime.databases import open_database, open_sandbox_book
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings, WrongSetting
 from mercato.users import wiring as users_wiring
 
 
-def build_users(settings: Settings, clock: Clock, db: Database | None = None) -> users_wiring.UsersService:
-    """Wire users on its database; without one, on that in the data folder."""
+def build_users(settings: Settings, clock: Clock) -> users_wiring.UsersService:
+    """Wire users on its database in the data folder."""
     return users_wiring.build(
-        db or open_database(settings.folder, "users"),
+        open_database(settings, "users"),
         clock=clock,
         key_folder=settings.folder / "keys",
         settings=users_wiring.UsersSettings(
@@ -37,12 +36,10 @@ def build_users(settings: Settings, clock: Clock, db: Database | None = None) ->
     )
 
 
-def build_products(
-    settings: Settings, clock: Clock, stores: StoreDirectory, db: Database | None = None
-) -> products_wiring.Products:
-    """Wire products on its database; without one, on that in the data folder."""
+def build_products(settings: Settings, clock: Clock, stores: StoreDirectory) -> products_wiring.Products:
+    """Wire products on its database in the data folder."""
     return products_wiring.build(
-        db or open_database(settings.folder, "products"),
+        open_database(settings, "products"),
         clock=clock,
         stores=stores,
         settings=products_wiring.ProductsSettings(
@@ -51,12 +48,10 @@ def build_products(
     )
 
 
-def build_orders(
-    settings: Settings, clock: Clock, stock: Stock, db: Database | None = None
-) -> orders_wiring.OrdersService:
-    """Wire orders on its database; without one, on that in the data folder."""
+def build_orders(settings: Settings, clock: Clock, stock: Stock) -> orders_wiring.OrdersService:
+    """Wire orders on its database in the data folder."""
     return orders_wiring.build(
-        db or open_database(settings.folder, "orders"),
+        open_database(settings, "orders"),
         clock=clock,
         stock=stock,
         settings=orders_wiring.OrdersSettings(hold_s=settings.hold),
@@ -64,9 +59,9 @@ def build_orders(
 
 
 def build_payments(
-    settings: Settings, clock: Clock, desk: OrderDesk, db: Database | None = None
+    settings: Settings, clock: Clock, desk: OrderDesk, sandbox_secret: str = ""
 ) -> payments_wiring.PaymentsService:
-    """Wire payments on its database; without one, on that in the data folder. The sandbox is there.
+    """Wire payments on its database in the data folder, with the sandbox beside it.
 
     Raises WrongSetting for a provider that cannot charge.
     """
@@ -76,10 +71,10 @@ def build_payments(
             " of the Stripe account."
         )
     return payments_wiring.build(
-        db or open_database(settings.folder, "payments"),
+        open_database(settings, "payments"),
         clock=clock,
         orders=desk,
-        sandbox_db_path=settings.folder / "sandbox.db",
+        sandbox_book=open_sandbox_book(settings, sandbox_secret),
         settings=payments_wiring.PaymentsSettings(
             provider_timeout_s=settings.provider_timeout,
             provider=settings.payment_provider,
@@ -103,7 +98,8 @@ class Embedded:
         self.users = build_users(settings, clock)
         self.products = build_products(settings, clock, self.users.directory)
         self.orders = build_orders(settings, clock, self.products.stock)
-        self.payments = build_payments(settings, clock, self.orders.desk)
+        secret = self.users.keys.hash_secret()
+        self.payments = build_payments(settings, clock, self.orders.desk, sandbox_secret=secret.hex())
         parts = (self.users.parts, self.products.parts, self.orders.parts, self.payments.parts)
         composition = Composition(
             name="mercato",
@@ -112,7 +108,8 @@ class Embedded:
             authenticator=self.users.verifier,
             find_store=self.users.find_store,
             limits=settings.limits(self.users.quotas),
-            hash_secret=self.users.keys.hash_secret(),
+            hash_secret=secret,
+            is_alone=not settings.database_url,
             workers=(
                 ("keys", self.users.keys.watch),
                 ("orphans", self.products.orphan_worker(self.orders.desk)),
@@ -120,7 +117,7 @@ class Embedded:
             before_start=(
                 lambda: self.users.stores.ensure_default_store(at=clock()),
                 self.users.take_up,
-                self.payments.take_up,
+                *(() if settings.database_url else (self.payments.take_up,)),
             ),
             closers=(self.payments.close,),
         )

@@ -39,11 +39,11 @@ class Composition:
     find_store: FindStore
     limits: Limits
     hash_secret: bytes
+    is_alone: bool = True
+    """No other process works on the databases, so whatever was under way at the start is over."""
     workers: tuple[tuple[str, Worker], ...] = ()
     before_start: tuple[Callable[[], Awaitable[object]], ...] = ()
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
-    sole: bool = True
-    """No other process works on the databases: whoever held a claim before is gone."""
     check_start: Callable[[], Awaitable[None]] | None = None
     """Raises Unavailable as long as something is away that the process cannot start without."""
     ask_resend: Resend | None = None
@@ -98,11 +98,12 @@ class Process:
     async def start(self) -> None:
         """Take up what a crash left unfinished, then start every relay, inbox and worker.
 
-        What raises has started nothing, and may be tried again.
+        Where there may be other processes, each claim's lease runs out by itself. What raises has started
+        nothing, and may be tried again.
         """
         if self.composition.check_start is not None:
             await self.composition.check_start()
-        if self.composition.sole:
+        if self.composition.is_alone:
             for parts in self.composition.services.values():
                 await parts.claims.end_leases()
         await self.composition.limits.load(self._clock())

@@ -33,6 +33,7 @@ def _doc(text: str, **limits: Any) -> msgspec.Meta:  # noqa: ANN401  msgspec.Met
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 _Bytes = Annotated[int, msgspec.Meta(ge=1024, le=1 << 40)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
+_POSTGRES = r"^\Z|^postgresql://"
 _TIER_PATTERN = r"^[0-9]{1,9}/[0-9]{1,9}/[0-9]{1,9}\Z"
 _URL = r"^https?://[^/?#]+/?\Z"
 _TIER = "requests per second/burst/requests per day of the tier; 0 is no limit"
@@ -42,6 +43,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """How one process of Mercato runs."""
 
     data: Annotated[str, _doc("folder of the embedded databases and keys", min_length=1)] = "mercato-data"
+    database_url: Annotated[
+        str,
+        _doc(
+            "where services keep their data, as postgresql://ROLE:PASSWORD@HOST/mercato_{service}; the role"
+            " sees one store at a time; empty: files in the data folder",
+            pattern=_POSTGRES,
+            extra=SECRET,
+        ),
+    ] = ""
+    database_system_url: Annotated[
+        str,
+        _doc("the same for the platform's own work on every store", pattern=_POSTGRES, extra=SECRET),
+    ] = ""
+    database_owner_url: Annotated[
+        str, _doc("the same for `mercato migrate`, as the tables' owner", pattern=_POSTGRES, extra=SECRET)
+    ] = ""
+    database_pool: Annotated[
+        int, _doc("connections of a process to a database, for each of the two roles", ge=1, le=1_000)
+    ] = 10
     host: Annotated[str, _doc("address to listen on", min_length=1)] = "127.0.0.1"
     port: Annotated[int, _doc("port to listen on", ge=1, le=65_535)] = 8080
     onboarding: Annotated[Literal["open", "operator"], _doc("who may open a store")] = "open"
@@ -87,20 +107,6 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     stripe_url: Annotated[str, _doc("where Stripe's API is", min_length=1)] = "https://api.stripe.com"
     provider_timeout: Annotated[_Seconds, _doc("seconds a payment provider gets to answer")] = 10.0
     outbox_retention: Annotated[_Seconds, _doc("seconds that sent events are kept")] = 86_400.0
-    database_url: Annotated[
-        str,
-        _doc(
-            "PostgreSQL database of each service, whose name takes the place of {service}; empty: SQLite in"
-            " the data folder",
-            pattern=r"^(postgres(ql)?://.+)?\Z",
-            extra=SECRET,
-        ),
-    ] = ""
-    database_system_url: Annotated[
-        str,
-        _doc("the same for the platform's own role", pattern=r"^(postgres(ql)?://.+)?\Z", extra=SECRET),
-    ] = ""
-    database_pool: Annotated[int, _doc("connections to a database of one process", ge=1, le=1_000)] = 10
     broker_url: Annotated[str, _doc("broker that carries events between processes", extra=SECRET)] = ""
     users_url: Annotated[str, _doc("where the users service is", pattern=_URL)] = "http://127.0.0.1:8081"
     products_url: Annotated[str, _doc("where the products service is", pattern=_URL)] = (

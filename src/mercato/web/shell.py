@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
+from mercato.kernel.acting import act_for, acting_for
 from mercato.kernel.cause import Claim
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import BadRequest, MercatoError, Unauthenticated, Unavailable
@@ -148,7 +149,7 @@ class Shell:
         given = request.headers.get("x-request-id")
         request_id = given if given is not None and usable_request_id(given) else uuid7()
         seen = Seen(request_id, self._clock())
-        task = self.under_way.begin()
+        task, before = self.under_way.begin(), acting_for()
         try:
             response = await self._answer(request, seen, task)
         except MercatoError as error:
@@ -168,6 +169,7 @@ class Shell:
             response = error_response(InternalError("Something went wrong on our side."), request_id)
         finally:
             self.under_way.end(task)
+            act_for(before)
         self._dress(request, response, seen)
         self._tell(request, response, seen, time.perf_counter() - started)
         return response
@@ -253,6 +255,7 @@ class Shell:
         seen.tenant, seen.caller, seen.away = acting.tenant, acting.caller, acting.home is not None
         if acting.caller is not None and not acting.caller.names_store and acting.store is not None:
             seen.limits = self._limits.of_store(acting.tenant, acting.store.tier, seen.at) or seen.limits
+        act_for(acting.tenant)
         return Call(seen.request_id, acting.tenant, seen.at, request.client, acting.caller)
 
     def _options(self, request: Request) -> Response:

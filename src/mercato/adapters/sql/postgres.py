@@ -120,11 +120,16 @@ class PostgresDatabase:
 
     dialect: Dialect = "postgres"
 
-    def __init__(self, url: str, system_url: str, *, name: str, size: int = 10) -> None:
-        """Connect on first use: a database that is away does not keep a service from starting."""
+    def __init__(
+        self, url: str, system_url: str, *, name: str, size: int = 10, schema: str = "public"
+    ) -> None:
+        """Connect on first use: a database that is away does not keep a service from starting.
+
+        Each role gets at most `size` connections.
+        """
         self.name = name
         self.system_url = system_url
-        self._pools = {True: _Pool(url, size), False: _Pool(system_url, max(2, size // 2))}
+        self._pools = {True: _Pool(url, size, schema), False: _Pool(system_url, size, schema)}
         self._steps: set[asyncio.Task[Any]] = set()
         self._closed = False
 
@@ -226,9 +231,10 @@ class _StoreConnection(_Connection):
 class _Pool:
     """The connections of one role."""
 
-    def __init__(self, url: str, size: int) -> None:
+    def __init__(self, url: str, size: int, schema: str) -> None:
         self._url = url
         self._size = size
+        self._schema = schema
         self._opening = asyncio.Lock()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
@@ -257,7 +263,7 @@ class _Pool:
                     # two fifths of a point read.
                     reset=_nothing,
                     connection_class=_StoreConnection,
-                    server_settings={"application_name": "mercato"},
+                    server_settings={"application_name": "mercato", "search_path": self._schema},
                 )
             return self._pool
 

@@ -12,13 +12,19 @@ from urllib.parse import urlsplit
 
 import asyncpg
 
+from mercato.adapters.sql.database import StorageUnavailable
 from mercato.adapters.sql.postgres import TENANT_SETTING
 from mercato.adapters.sql.schema import Schema, SchemaTooNew, alembic_config
 
 MIGRATION_DEADLINE_S = 600.0
+_CONNECT_DEADLINE_S = 10.0
 _LOCK = 7_265_231
 """The advisory lock of whoever migrates: of several that start at once, one does."""
 
+_SCHEMAS = """
+SELECT schema_name::text FROM information_schema.schemata
+WHERE schema_name = 'public' OR schema_owner = CURRENT_USER
+"""
 _TABLES = """
 SELECT c.table_name::text, bool_or(c.column_name = 'tenant_id'), bool_or(c.column_name = 'key')
 FROM information_schema.columns c
@@ -44,9 +50,45 @@ class Roles:
         return cls(names[0], names[1])
 
 
+async def ensure_database(url: str) -> None:
+    """Make the database that the URL names, if it is not there. Its role must be allowed to, then.
+
+    Raises StorageUnavailable.
+    """
+    try:
+        await (await _connect(url)).close()
+    except asyncpg.InvalidCatalogNameError:
+        name = urlsplit(url).path.removeprefix("/")
+        connection = await _connect(urlsplit(url)._replace(path="/postgres").geturl())
+        try:
+            await connection.execute(f"CREATE DATABASE {_quoted(name)}")
+        except asyncpg.DuplicateDatabaseError:
+            return
+        except asyncpg.InsufficientPrivilegeError as error:
+            raise StorageUnavailable(
+                f"There is no database {name}, and the owner may not make it: CREATE DATABASE {name}."
+            ) from error
+        finally:
+            await connection.close()
+
+
+async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
+    where = urlsplit(url)
+    try:
+        return await asyncpg.connect(url, timeout=_CONNECT_DEADLINE_S)
+    except (OSError, TimeoutError, asyncpg.InvalidAuthorizationSpecificationError) as error:
+        raise StorageUnavailable(
+            f"PostgreSQL at {where.hostname}:{where.port or 5432} cannot be reached as {where.username}:"
+            f" {type(error).__name__}."
+        ) from error
+
+
 async def current(url: str) -> str | None:
-    """Return the revision that the database stands at, None if it has no schema."""
-    connection = await asyncpg.connect(url)
+    """Return the revision that the database stands at, None if there is none. Raises StorageUnavailable."""
+    try:
+        connection = await _connect(url)
+    except asyncpg.InvalidCatalogNameError:
+        return None
     try:
         found = await connection.fetchval("SELECT version_num FROM alembic_version")
     except asyncpg.UndefinedTableError:
@@ -113,12 +155,13 @@ def _compare_bytes() -> None:
 async def _secure(connection: "asyncpg.Connection[asyncpg.Record]", roles: Roles) -> None:
     """Grant the roles their rights on all tables, and fence off the rows of each store."""
     serving, system = _quoted(roles.serving), _quoted(roles.system)
-    for role in (serving, system):
-        await connection.execute(f"GRANT USAGE ON SCHEMA public TO {role}")
+    for (schema,) in await connection.fetch(_SCHEMAS):
+        there, to = f"IN SCHEMA {_quoted(schema)}", f"TO {serving}, {system}"
         await connection.execute(
-            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES IN SCHEMA public TO {role}"
+            f"GRANT USAGE ON SCHEMA {_quoted(schema)} {to};"
+            f"GRANT SELECT, INSERT, UPDATE, DELETE ON ALL TABLES {there} {to};"
+            f"GRANT USAGE ON ALL SEQUENCES {there} {to};"
         )
-        await connection.execute(f"GRANT USAGE ON ALL SEQUENCES IN SCHEMA public TO {role}")
     store = f"current_setting('{TENANT_SETTING}', true)"
     for table, has_tenant, has_key in await connection.fetch(_TABLES):
         if not has_tenant and not has_key:

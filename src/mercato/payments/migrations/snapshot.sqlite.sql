@@ -1,4 +1,4 @@
--- head: payments_0002
+-- head: payments_0003
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -121,4 +121,4 @@ CREATE INDEX payments_in_status ON payments (tenant_id, status, created_at, id);
 CREATE INDEX payments_of_order ON payments (tenant_id, order_id, created_at, id);
 CREATE INDEX payments_of_user ON payments (tenant_id, user_id, created_at, id);
 CREATE INDEX payments_of_user_in_status ON payments (tenant_id, user_id, status, created_at, id);
-INSERT INTO alembic_version (version_num) VALUES ('payments_0002');
+INSERT INTO alembic_version (version_num) VALUES ('payments_0003');

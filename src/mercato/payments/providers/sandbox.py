@@ -10,10 +10,11 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
 
-from mercato.adapters.sql.database import Tx
+from mercato.adapters.sql.database import Database, Tx
 from mercato.adapters.sql.sqlite import SqliteDatabase
 from mercato.contracts.payment_books import ChargeBook, ChargeOutcome
 from mercato.kernel.ids import uuid7
@@ -61,17 +62,31 @@ Tell = Callable[[str, Mapping[str, str]], None]
 TENANT, KEY = "tenant", "key"
 
 
+@dataclass(frozen=True, slots=True)
+class Book:
+    """Where the sandbox keeps what it did, and what it signs its webhooks with."""
+
+    db: Database
+    webhook_secret: str
+
+
+def book_at(path: Path) -> Book:
+    """Open the book in a file of its own, or begin one."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(_SCHEMA)
+        secret = _secret(connection)
+    return Book(SqliteDatabase(path), secret)
+
+
 class Sandbox:
     """See payments.ports.Provider."""
 
     name = "sandbox"
 
-    def __init__(self, path: Path, *, slow_s: float) -> None:
-        """Open the book at `path`, or begin one. `slow_s` is how late a slow token pays."""
-        with closing(sqlite3.connect(path)) as connection:
-            connection.executescript(_SCHEMA)
-            self.webhook_secret = _secret(connection)
-        self._db = SqliteDatabase(path)
+    def __init__(self, book: Book, *, slow_s: float) -> None:
+        """`slow_s` is how late a slow token pays."""
+        self.webhook_secret = book.webhook_secret
+        self._db = book.db
         self._slow_s = slow_s
         self._tell: Tell = _nobody
 
@@ -87,6 +102,7 @@ class Sandbox:
             await asyncio.sleep(self._slow_s)
 
         async def step(tx: Tx) -> Charged | Declined | NeverCharged:
+            await tx.lock_name(request.key)
             known = await _outcome(tx, request.key)
             if known is not None:
                 return known
@@ -104,6 +120,7 @@ class Sandbox:
         key = request.key
 
         async def step(tx: Tx) -> Charged | Declined | NeverCharged:
+            await tx.lock_name(key)
             known = await _outcome(tx, key)
             if known is not None:
                 return known
@@ -119,6 +136,7 @@ class Sandbox:
         """Give money back, once per key and never more than was charged."""
 
         async def step(tx: Tx) -> Refunded | RefundRefused:
+            await tx.lock_name(request.transaction_id)
             if await tx.fetch_one("SELECT key FROM refunds WHERE key = ?", (request.key,)) is not None:
                 return Refunded()
             row = await tx.fetch_one(

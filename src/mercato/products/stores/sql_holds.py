@@ -5,7 +5,7 @@ from datetime import datetime
 
 import msgspec
 
-from mercato.adapters.sql.database import Database, Row, Tx
+from mercato.adapters.sql.database import Database, Row, Tx, UniqueViolation
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.events import Events
 from mercato.contracts.products import PricedLine
@@ -61,7 +61,7 @@ class SqlHolds:
         try:
             return await self._steps.run(by, work)
         except UniqueViolation:
-            # The order was asked for twice at once, and the other's hold is there now.
+            # Somebody else has begun the same order's hold beside this; now it is there to be met.
             return await self._steps.run(by, work)
 
     async def due(self, at: datetime, limit: int) -> list[Hold]:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from mercato.adapters.sql.database import Row, Tx, Value
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.events import Events
+from mercato.kernel.acting import as_platform
 from mercato.kernel.cause import Cause
 from mercato.kernel.clock import from_micros, to_micros
 from mercato.kernel.errors import Conflict, FieldError, NotFound
@@ -32,11 +33,13 @@ class SqlTenants:
         """Call `changed` once a store's change is durable."""
         self._changed = changed
 
+    @as_platform
     async def find(self, tenant: TenantId) -> Tenant | None:
         """Return one store, read fresh."""
         row = await self._db.fetch_one(f"SELECT {_TENANT} FROM tenants WHERE tenant_id = ?", (tenant,))
         return None if row is None else _tenant(row)
 
+    @as_platform
     async def after(self, tenant: str, limit: int) -> list[Tenant]:
         """Return up to `limit` stores whose ids follow `tenant`, by id."""
         rows = await self._db.search(
@@ -44,6 +47,7 @@ class SqlTenants:
         )
         return [_tenant(row) for row in rows]
 
+    @as_platform
     async def search(self, wanted: TenantFilter, window: Window) -> list[Tenant]:
         """Return a window of the stores, by id."""
         where, params = _where(wanted)
@@ -56,12 +60,14 @@ class SqlTenants:
         )
         return [_tenant(row) for row in rows]
 
+    @as_platform
     async def count(self, wanted: TenantFilter) -> int:
         """Return how many stores there are."""
         where, params = _where(wanted)
         rows = await self._db.search(f"SELECT count(*) FROM tenants WHERE {where}", params)
         return int(rows[0][0])
 
+    @as_platform
     async def add(self, tenant: Tenant, events: Events, *, by: Cause) -> Tenant:
         """Store a new store with its events. Raises StoreTaken."""
 
@@ -71,6 +77,7 @@ class SqlTenants:
 
         return await self._steps.run(by, work)
 
+    @as_platform
     async def change(self, tenant: TenantId, decide: DecideTenant, *, by: Cause) -> Tenant:
         """Load a store, decide, and store it with the events, in one step. Raises NotFound."""
 
@@ -87,6 +94,7 @@ class SqlTenants:
 
         return await self._steps.run(by, work)
 
+    @as_platform
     async def onboard(
         self,
         tenant: Tenant,
