@@ -36,9 +36,12 @@ async def listening(answers: Answers) -> AsyncIterator[str]:
             continue
         writer.close()
         break
-    yield f"http://127.0.0.1:{port}"
-    server.stop()  # type: ignore[no-untyped-call]  # it ships without annotations
-    await serving
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.stop()  # type: ignore[no-untyped-call]  # it ships without annotations
+        async with asyncio.timeout(10):
+            await serving
 
 
 def front_of(internal: Internal, service: str) -> Front:
