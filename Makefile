@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-engines demo up test check fmt lint types coverage bench snapshot openapi client fuzz clean
+.PHONY: help setup setup-engines demo up test test-embedded test-split check fmt lint types coverage bench snapshot openapi client fuzz clean
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -35,6 +35,12 @@ up: setup ## Run the platform in one process
 
 test: setup ## Run every test
 	@$(BIN)/python -m pytest
+
+test-embedded: setup ## Run the tests of the running platform, in one process
+	@$(BIN)/python -m pytest tests/system
+
+test-split: setup ## Run the tests of the running platform in a process per service; needs the engines
+	@MERCATO_TEST_MODE=split $(BIN)/python -m pytest tests/system
 
 check: lint types ## Everything that is judged without running: style, types, imports, dependencies
 	@$(BIN)/lint-imports

@@ -5,11 +5,12 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
 from mercato.adapters.sql.outbox import SqlOutbox
-from mercato.clients.cuts import Cut, CutsFollower, cuts_of, serve_cuts
+from mercato.clients.cuts import Cut, CutsFollower, ReadCuts, cuts_of, serve_cuts
 from mercato.clients.internal import Internal
 from mercato.clients.orders import OrderDeskClient, serve_orders
 from mercato.clients.outbox import ask_resend, serve_outbox
@@ -28,13 +29,16 @@ from tests.behaviour.users_platform import Platform, start
 from tests.conftest import OpenDatabase
 from tests.reach import over_http
 
-WAYS = ["called directly", "over HTTP"]
+Way = Literal["called directly", "over HTTP"]
+NEAR: Way = "called directly"
+FAR: Way = "over HTTP"
 
 
-@pytest.fixture(params=WAYS)
-def far(request: pytest.FixtureRequest) -> bool:
-    """Whether the service is in another process."""
-    return bool(request.param == "over HTTP")
+@pytest.fixture(params=[NEAR, FAR])
+def way(request: pytest.FixtureRequest) -> Way:
+    """How the service is reached."""
+    chosen: Way = request.param
+    return chosen
 
 
 @pytest.fixture
@@ -54,8 +58,8 @@ async def shop(open_database: OpenDatabase) -> Desk:
 
 
 @pytest.fixture
-async def desk(shop: Desk, far: bool, reaching: AsyncExitStack) -> OrderDesk:
-    if not far:
+async def desk(shop: Desk, way: Way, reaching: AsyncExitStack) -> OrderDesk:
+    if way == NEAR:
         return shop.service.desk
     internal = Internal()
     serve_orders(internal, shop.service.desk)
@@ -102,8 +106,8 @@ async def users(open_database: OpenDatabase, tmp_path: Path) -> Platform:
 
 
 @pytest.fixture
-async def directory(users: Platform, far: bool, reaching: AsyncExitStack) -> StoreDirectory:
-    if not far:
+async def directory(users: Platform, way: Way, reaching: AsyncExitStack) -> StoreDirectory:
+    if way == NEAR:
         return users.service.directory
     internal = Internal()
     serve_stores(internal, users.service.directory)
@@ -150,17 +154,15 @@ async def test_a_suspended_store_is_known_to_be_after_a_second(
     assert found.status is StoreStatus.SUSPENDED
 
 
-async def test_twenty_who_ask_for_one_store_get_the_same(
-    users: Platform, directory: StoreDirectory
-) -> None:
+async def test_twenty_who_ask_for_one_store_get_the_same(users: Platform, directory: StoreDirectory) -> None:
     found = await asyncio.gather(*(directory.find(DEFAULT_TENANT) for _ in range(20)))
 
     assert len(set(found)) == 1
 
 
 @pytest.fixture
-async def quotas(users: Platform, far: bool, reaching: AsyncExitStack) -> QuotaStore:
-    if not far:
+async def quotas(users: Platform, way: Way, reaching: AsyncExitStack) -> QuotaStore:
+    if way == NEAR:
         return users.service.quotas
     internal = Internal()
     serve_quotas(internal, users.service.quotas)
@@ -177,10 +179,10 @@ async def test_quotas_are_kept_by_day_and_never_become_less(quotas: QuotaStore) 
 
 
 async def test_a_user_who_is_deleted_is_refused_by_a_service_that_follows_the_cuts(
-    users: Platform, far: bool, reaching: AsyncExitStack
+    users: Platform, way: Way, reaching: AsyncExitStack
 ) -> None:
-    read = users.service.cuts.since
-    if far:
+    read: ReadCuts = users.service.cuts.since
+    if way == FAR:
         internal = Internal()
         serve_cuts(internal, users.service.cuts.since)
         read = cuts_of(await reaching.enter_async_context(over_http(internal, "users")))
@@ -224,11 +226,9 @@ class Phonebook:
         return f"https://shop/{action}" if (tenant, user_id) == (DEFAULT_TENANT, "ann") else None
 
 
-async def test_whom_to_write_to_is_told_for_the_store_that_asks(
-    far: bool, reaching: AsyncExitStack
-) -> None:
+async def test_whom_to_write_to_is_told_for_the_store_that_asks(way: Way, reaching: AsyncExitStack) -> None:
     people: People = Phonebook()
-    if far:
+    if way == FAR:
         internal = Internal()
         serve_people(internal, Phonebook())
         people = PeopleClient(await reaching.enter_async_context(over_http(internal, "users")))
@@ -243,7 +243,7 @@ async def test_whom_to_write_to_is_told_for_the_store_that_asks(
 
 
 async def test_missed_events_are_sent_again_and_it_is_told_how_many(
-    shop: Desk, far: bool, reaching: AsyncExitStack
+    shop: Desk, way: Way, reaching: AsyncExitStack
 ) -> None:
     order = await shop.placed()
     outbox = SqlOutbox(shop.db)
@@ -251,7 +251,7 @@ async def test_missed_events_are_sent_again_and_it_is_told_how_many(
     await outbox.mark_sent([each.position for each in await outbox.unsent(10)], at=shop.clock())
     assert await outbox.unsent(10) == []
 
-    if far:
+    if way == FAR:
 
         async def resend(of: str, after: int, before: int) -> int:
             return await outbox.resend(of, after=after, before=before)

@@ -36,11 +36,15 @@ class Question(Asked, frozen=True):
     text: str = "?"
 
 
+def good() -> Response:
+    return Response(200, b'{"success":true,"data":"yes"}')
+
+
 @dataclass
 class Scripted:
     """A service that answers as it is told, the last thing again and again."""
 
-    script: list[Callable[[], Response]] = field(default_factory=lambda: [lambda: good()])
+    script: list[Callable[[], Response]] = field(default_factory=lambda: [good])
     asked: list[Mapping[str, str]] = field(default_factory=list)
     stands_still: bool = False
     ended: asyncio.Event = field(default_factory=asyncio.Event)
@@ -50,10 +54,6 @@ class Scripted:
         if self.stands_still:
             await self.ended.wait()
         return (self.script.pop(0) if len(self.script) > 1 else self.script[0])()
-
-
-def good() -> Response:
-    return Response(200, b'{"success":true,"data":"yes"}')
 
 
 def refused(error: MercatoError) -> Callable[[], Response]:

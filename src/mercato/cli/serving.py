@@ -65,7 +65,7 @@ def serve_split(*, host: str | None, port: int | None, data: str | None, demo: b
 
     chosen = load(os.environ, {"port": PORTS[GATEWAY]}, host=host, port=port, data=data)
     chosen.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    plan = Plan.of(chosen, {service: port for service, port in PORTS.items() if service != GATEWAY})
+    plan = Plan.of(chosen, [service for service in PORTS if service != GATEWAY])
 
     def ready() -> None:
         url = chosen.own_url

@@ -3,8 +3,9 @@
 import asyncio
 import logging
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
+from urllib.parse import urlsplit
 
 from prometheus_client import CollectorRegistry
 
@@ -30,13 +31,16 @@ class Plan:
     services: Mapping[str, int]
 
     @classmethod
-    def of(cls, settings: Settings, usual: Mapping[str, int]) -> "Plan":
-        """Give each service its usual port, or a free one where that is taken. Raises PortInUse."""
+    def of(cls, settings: Settings, services: Iterable[str]) -> "Plan":
+        """Give each service the port of its URL's setting, or a free one where that is taken.
+
+        Raises PortInUse for the gateway's.
+        """
         check_port(settings.host, settings.port)
         taken = {settings.port}
         found = {}
-        for service, port in usual.items():
-            found[service] = _usable(settings, port, taken)
+        for service in services:
+            found[service] = _usable(settings, urlsplit(settings.url_of(service)).port, taken)
             taken.add(found[service])
         return cls(settings, found)
 
@@ -102,12 +106,12 @@ def _serve(service: str, host: str, port: int, data: str) -> list[str]:
     ]
 
 
-def _usable(settings: Settings, port: int, taken: "set[int]") -> int:
+def _usable(settings: Settings, port: int | None, taken: "set[int]") -> int:
     try:
-        check_port("127.0.0.1", port)
+        check_port("127.0.0.1", port or settings.port)
     except PortInUse:
-        port = settings.port
-    while port in taken:
+        port = None
+    while port is None or port in taken:
         port = free_port()
     return port
 
