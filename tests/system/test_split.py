@@ -51,12 +51,14 @@ class Split:
         return Shopper(self, token, store)  # type: ignore[arg-type]  # of a platform it needs the URL
 
     def service(self, name: str) -> psutil.Process:
-        """Return a service's process."""
-        return next(
-            child
-            for child in psutil.Process(self.process.pid).children()
-            if child.cmdline()[3:5] == ["serve", name]
-        )
+        """Return a service's process, which must be there."""
+        (found,) = self.services(name)
+        return found
+
+    def services(self, name: str) -> list[psutil.Process]:
+        """Return a service's processes; none while it is started anew."""
+        children = psutil.Process(self.process.pid).children()
+        return [child for child in children if child.cmdline()[3:5] == ["serve", name]]
 
     def url_of(self, name: str) -> str:
         """Return where a service is, as it was told at the start."""
@@ -200,10 +202,9 @@ def test_internal_paths_cannot_be_reached_from_outside(running: Split, method: s
         "connection: close\r\n\r\n{}".encode(),
     )
 
-    assert told.split()[1] in {b"404", b"405", b"400", b"401"}, told
-    if path.startswith("/internal"):
-        assert told.split()[1] == b"404"
-    assert f'"path":"{path}"' not in running.err or '"route":"POST /internal' not in running.err
+    # What is left of such a path in one segment is a product's id that no product has.
+    expected = {"GET": b"404", "POST": b"405", "OPTIONS": b"204"} if "\\" in path else {}
+    assert told.split()[1] == expected.get(method, b"404"), told
 
 
 def client_of(running: Split, request_id: str) -> str:
@@ -325,8 +326,9 @@ async def test_a_service_that_dies_is_away_and_comes_back_and_the_others_go_on(t
             products = await shop.get("/api/v1/products")
             orders = await shop.get("/api/v1/orders")
             users.kill()
-            wait_until(lambda: running.service("users").pid != users.pid)
-            health = (await shop.get("/health")).json["checks"]
+            wait_until(lambda: [each.pid for each in running.services("users")] not in ([], [users.pid]))
+            told = await shop.get("/health")
+            health = told.json.get("checks", told.body)
 
             back = await until_answered(shop, "/api/v1/users/me")
 

@@ -124,7 +124,12 @@ def config(*, data: DataOption = None, json: JsonFlag = False) -> None:
 
 
 @app.command
-def reconcile(*, data: DataOption = None, json: JsonFlag = False) -> None:
+def reconcile(
+    *,
+    data: DataOption = None,
+    json: JsonFlag = False,
+    services: Annotated[bool, Parameter(negative=())] = False,
+) -> None:
     """Compare the books of orders, stock, payments and provider, also while they are in use.
 
     Exits 0 when they balance, 1 when not, naming each difference.
@@ -135,11 +140,13 @@ def reconcile(*, data: DataOption = None, json: JsonFlag = False) -> None:
         Data folder (MERCATO_DATA, mercato-data).
     json
         Print JSON.
+    services
+        Ask the running services at their URLs (MERCATO_ORDERS_URL and the like), not the databases.
 
     """
     from mercato.cli.reconcile import run  # noqa: PLC0415  commands import what they need
 
-    run(data=data, json=json)
+    run(data=data, json=json, services=services)
 
 
 @app.command

@@ -10,7 +10,7 @@ from pyreqwest.client import Client
 from pyreqwest.exceptions import RequestError
 
 from mercato.adapters.http.breaker import Breaker, BreakerState
-from mercato.adapters.http.client import DEADLINE_HEADER, CircuitOpen, http_client
+from mercato.adapters.http.client import DEADLINE_HEADER, CircuitOpen, close, http_client
 from mercato.adapters.identity.service_tokens import PLATFORM, ClusterSecret
 from mercato.clients.refusals import NeighbourFailed, refusal
 from mercato.clients.retries import ATTEMPTS, RetryBudget, pause
@@ -170,7 +170,7 @@ class Neighbour:
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
-            await self._client.close()
+            await close(self._client)
 
 
 def _answer_of(kind: Any) -> Any:  # noqa: ANN401  any type expression

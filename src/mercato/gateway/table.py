@@ -28,11 +28,11 @@ class Table:
 
         Raises NotFound, MethodNotAllowed.
         """
+        if "/." in path and any(segment in {".", ".."} for segment in path.split("/")):
+            # Whoever reads such a path as a way through folders ends up somewhere else.
+            raise NotFound("There is nothing at this path.")
         if method == "OPTIONS":
             endpoint = next(iter(self.router.methods(path).values()))
         else:
             endpoint, _ = self.router.find(method, path)
-        if any(segment in {".", ".."} for segment in path.split("/")):
-            # Whoever reads such a path as a way through folders ends up somewhere else.
-            raise NotFound("There is nothing at this path.")
         return self._service.get(id(endpoint)), endpoint

@@ -31,7 +31,7 @@ from mercato.runtime.app import application
 from mercato.runtime.databases import check_start
 from mercato.runtime.embedded import build_orders, build_payments, build_products, build_users
 from mercato.runtime.front import Front
-from mercato.runtime.key_set import fetch_keys
+from mercato.runtime.key_set import KeySet
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings
 from mercato.web.access_log import Write
@@ -91,6 +91,7 @@ class _Identity:
     quotas: QuotaStore | None
     hash_secret: bytes
     workers: list[tuple[str, Worker]] = field(default_factory=list)
+    closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -186,7 +187,7 @@ def _process(
         hash_secret=identity.hash_secret,
         workers=(*identity.workers, *wired.workers),
         before_start=tuple(wired.before_start),
-        closers=(*wired.closers, neighbours.close),
+        closers=(*wired.closers, *identity.closers, neighbours.close),
         is_alone=not settings.database_url,
         check_start=check_start(settings, service, wired.parts.steps.db),
         ask_resend=neighbours.resend,
@@ -224,7 +225,8 @@ def _remote_identity(settings: Settings, clock: Clock, neighbours: Neighbours) -
         issuer=settings.issuer, audience=settings.audience, lifetime=timedelta(seconds=settings.token_ttl)
     )
     revocations = Revocations(terms.lifetime, clock=clock)
-    keys = RemoteKeys(fetch_keys(settings.users_url), folder=KeyRing(settings.folder / "keys"))
+    key_set = KeySet(settings.users_url)
+    keys = RemoteKeys(key_set.fetch, folder=KeyRing(settings.folder / "keys"))
     verifier = TokenVerifier(keys, terms, clock=clock, revocations=revocations)
     keys.on_drop(verifier.forget)
     directory = StoreDirectoryClient(users)
@@ -234,7 +236,14 @@ def _remote_identity(settings: Settings, clock: Clock, neighbours: Neighbours) -
     if secret is not None:
         quotas = QuotasClient(users)
         workers.append(("cuts", CutsFollower(cuts_of(users), revocations.restore).follow))
-    return _Identity(verifier, directory.find_for_call, quotas, _hash_secret(settings, clock), workers)
+    return _Identity(
+        verifier,
+        directory.find_for_call,
+        quotas,
+        _hash_secret(settings, clock),
+        workers,
+        closers=[key_set.close],
+    )
 
 
 def _hash_secret(settings: Settings, clock: Clock) -> bytes:

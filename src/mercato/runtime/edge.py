@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from prometheus_client import CollectorRegistry
 
 from mercato import __version__
-from mercato.adapters.http.client import http_client
+from mercato.adapters.http.client import close, http_client
 from mercato.gateway.origin import Proxies
 from mercato.gateway.shell import GatewayShell
 from mercato.gateway.table import EVERY, Table
@@ -112,7 +112,7 @@ class Edge:
 
     async def stop(self) -> None:
         """Close every connection."""
-        await self._client.close()
+        await close(self._client)
 
     def flush(self) -> None:
         """Write the log lines that wait."""

@@ -3,22 +3,26 @@
 from pyreqwest.client import Client
 from pyreqwest.exceptions import RequestError
 
-from mercato.adapters.http.client import http_client
-from mercato.adapters.identity.remote_keys import Fetch
+from mercato.adapters.http.client import close, http_client
 from mercato.kernel.errors import Unavailable
 
 _PATH = "/.well-known/jwks.json"
 
 
-def fetch_keys(users_url: str) -> Fetch:
-    """Return what fetches the key set from the users service."""
-    clients: list[Client] = []
+class KeySet:
+    """The key set of a users service."""
 
-    async def fetch() -> bytes:
-        if not clients:
-            clients.append(http_client(2))
+    def __init__(self, users_url: str) -> None:
+        """Connect to nothing yet."""
+        self._url = users_url.rstrip("/") + _PATH
+        self._client: Client | None = None
+
+    async def fetch(self) -> bytes:
+        """Return the key set as it is now. Raises Unavailable."""
+        if self._client is None:
+            self._client = http_client(2)
         try:
-            response = await clients[0].get(users_url.rstrip("/") + _PATH).build().send()
+            response = await self._client.get(self._url).build().send()
             told = bytes(await response.bytes())
         except RequestError:
             raise Unavailable("The users service is away.") from None
@@ -26,4 +30,7 @@ def fetch_keys(users_url: str) -> Fetch:
             raise Unavailable(f"The users service answered {response.status}.")
         return told
 
-    return fetch
+    async def close(self) -> None:
+        """Close the connection."""
+        if self._client is not None:
+            await close(self._client)

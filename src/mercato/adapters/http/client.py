@@ -1,5 +1,6 @@
 """The HTTP client between processes, and what they tell each other besides requests."""
 
+import asyncio
 from datetime import timedelta
 
 from pyreqwest.client import Client, ClientBuilder
@@ -10,6 +11,7 @@ DEADLINE_HEADER = "x-request-deadline"
 """How many milliseconds the caller still waits."""
 _MOST_CONNECTIONS = 256
 _CONNECT_S = 1.0
+_SETTLING_S = 0.05
 
 
 class CircuitOpen(Unavailable):
@@ -35,3 +37,13 @@ def http_client(most_connections: int = _MOST_CONNECTIONS) -> Client:
         .user_agent("mercato")
         .build()
     )
+
+
+async def close(client: Client) -> None:
+    """Close every connection, so that the process may end.
+
+    The client's threads let go of Python a moment later than it says, and an interpreter that ends before
+    is aborted.
+    """
+    await client.close()
+    await asyncio.sleep(_SETTLING_S)
