@@ -42,6 +42,10 @@ class GatewayShell(Shell):
         check_framing(request.headers)
         service, endpoint = self._table.find(request.method, request.path)
         if service is None:
+            # It is for everybody, and only services can tell what a token is worth.
+            request.headers = {
+                name: value for name, value in request.headers.items() if name != "authorization"
+            }
             return await super()._answer(request, seen, task)
         seen.limits = self._limits.of_address(request.client, seen.at)
         seen.route = endpoint.route

@@ -62,7 +62,9 @@ class RemoteKeys:
 
         Raises Unavailable as long as no key has ever been heard of.
         """
-        if (self._keys is None or kid not in self._keys.kids) and self._is_due():
+        is_new = self._keys is None or kid not in self._keys.kids
+        # Who comes while the keys are being fetched waits for them.
+        if is_new and (self._is_due() or self._lock.locked()):
             await self._refresh()
         if self._keys is None:
             if self._folder is not None and self._folder.has_keys():
