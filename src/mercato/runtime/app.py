@@ -7,7 +7,6 @@ from prometheus_client import CollectorRegistry
 from mercato import __version__
 from mercato.adapters.sql.database import Database
 from mercato.kernel.clock import Clock, utc_now
-from mercato.kernel.errors import MercatoError
 from mercato.runtime import dead_letters
 from mercato.runtime.metrics import QueueMetrics
 from mercato.runtime.process import Process
@@ -125,7 +124,7 @@ def _readable(database: Database) -> Callable[[], Awaitable[bool]]:
     async def check() -> bool:
         try:
             return await database.fetch_one("SELECT version_num FROM alembic_version") is not None
-        except MercatoError:
+        except Exception:  # noqa: BLE001  a database that is not there yet says so in its own words
             return False
 
     return check
