@@ -20,7 +20,8 @@ import pytest
 
 from mercato.runtime.edge import declared
 from mercato.runtime.settings import Settings
-from tests.commands import serving, wait_until
+from tests.buried import bury
+from tests.commands import mercato, serving, wait_until
 from tests.running import Answer, Shopper, free_port, open_store, order_of, places
 
 START_DEADLINE_S = 60.0
@@ -290,6 +291,32 @@ def test_a_body_that_is_too_large_is_refused_by_the_gateway(running: Split) -> N
     )
 
     assert told.split()[1] == b"413"
+
+
+async def test_dead_letters_of_every_service_are_one_list(running: Split) -> None:
+    account = {"email": "olga@ops.example", "password": "operator-password"}
+    flags = [word for key, value in account.items() for word in (f"--{key}", value)]
+    assert mercato("tenants", "create-operator", *flags, "--data", "data", folder=running.folder).code == 0
+    buried = [await bury(running.folder / "data", f"PAGED-{number}") for number in range(5)]
+    path = "/api/v1/dead-letters"
+    async with running.client() as anybody:
+        token = (await anybody.post("/api/v1/users/login", account)).data["token"]
+        assert (await anybody.get(path)).status == 401
+    async with running.client(token) as shop:
+        found: list[str] = []
+        after = ""
+        while True:
+            page = await shop.get(f"{path}?limit=2{after}")
+            found += [each["id"] for each in page.data]
+            if not page.json["meta"]["has_more"]:
+                break
+            after = f"&after={page.json['meta']['next_cursor']}"
+        assert found == buried
+        (shown,) = (await shop.get(f"{path}/{buried[0]}")).data
+        assert shown["consumer"] == "orders"
+        assert (await shop.call("DELETE", f"{path}/{buried[0]}")).status == 204
+        assert (await shop.call("DELETE", f"{path}/{buried[0]}")).status == 404
+        assert (await shop.get(f"{path}?limit=0")).status == 400
 
 
 def test_health_tells_of_every_service(running: Split) -> None:
