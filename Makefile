@@ -7,8 +7,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-engines demo up test check fmt lint types coverage bench snapshot openapi client fuzz clean \
-  up-d down logs health migrate-up migrate-down api-docs test-coverage test-performance load-test
+.PHONY: help setup setup-engines demo up test test-embedded test-split check fmt lint types coverage bench snapshot \
+  openapi client fuzz clean up-d down logs health migrate-up migrate-down api-docs test-coverage test-performance \
+  load-test
 
 help: ## List the commands
 	@awk -F ':.*## ' '/^[a-z%-]+:.*## /{printf "  %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -57,6 +58,12 @@ migrate-down: setup ## Take one schema back, which loses what it kept: SERVICE=u
 
 test: setup ## Run every test
 	@$(BIN)/python -m pytest
+
+test-embedded: setup ## Run the tests of the running platform, in one process
+	@$(BIN)/python -m pytest tests/system
+
+test-split: setup ## Run the tests of the running platform in a process per service; needs the engines
+	@MERCATO_TEST_MODE=split $(BIN)/python -m pytest tests/system
 
 check: lint types ## Everything that is judged without running: style, types, imports, dependencies
 	@$(BIN)/lint-imports

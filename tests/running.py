@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any, Self
 
 import msgspec
+import psutil
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError
 
-START_DEADLINE_S = 30.0
+SPLIT = os.environ.pop("MERCATO_TEST_MODE", "embedded") == "split"
+"""Whether platforms run as a process per service. It is no setting, so no process may inherit it."""
+START_DEADLINE_S = 60.0 if SPLIT else 30.0
 STOP_DEADLINE_S = 40.0
 
 
@@ -55,7 +58,7 @@ def items_of(answer: Answer) -> Any:
 
 @dataclass
 class Platform:
-    """`mercato up`, as a user starts it."""
+    """`mercato up`, as a user starts it; where it is asked, `mercato up --split` on servers of the tests."""
 
     folder: Path
     environ: dict[str, str] = field(default_factory=dict)
@@ -72,18 +75,38 @@ class Platform:
 
     def __post_init__(self) -> None:
         self.port = self.port or free_port()
+        self._engines: dict[str, str] | None = None
+
+    def _environment(self) -> dict[str, str]:
+        """Return what it is started with: where the tests are to run on servers, those too."""
+        if self._engines is None:
+            self._engines = self._servers()
+        own = {name: value for name, value in os.environ.items() if name != "MERCATO_TEST_DATABASE"}
+        return {**own, "MERCATO_LOG_FORMAT": "json", **self._engines, **self.environ}
+
+    def _servers(self) -> dict[str, str]:
+        if SPLIT:
+            return _engines() | places()
+        if os.environ.get("MERCATO_TEST_DATABASE") != "postgres" or "MERCATO_DATABASE_URL" in self.environ:
+            return {}
+        from tests import postgres_server  # noqa: PLC0415  it imports this module
+
+        return postgres_server.shared().environ_of_platform()
 
     def start(self) -> float:
         """Start it and wait until it is ready; return how many seconds that took."""
-        self._give_databases()
+        environment = self._environment()
         began = time.perf_counter()
         with (self.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "mercato", "up", "--port", str(self.port), "--data", str(self.data)],
+                [
+                    *(sys.executable, "-m", "mercato", "up", *(["--split"] if SPLIT else [])),
+                    *("--port", str(self.port), "--data", str(self.data)),
+                ],
                 stdout=log,
                 stderr=log,
                 cwd=self.folder,
-                env=self._environment() | {"MERCATO_LOG_FORMAT": "json", **self.environ},
+                env=environment,
             )
         while time.perf_counter() - began < START_DEADLINE_S:
             if self.process.poll() is not None:
@@ -93,22 +116,13 @@ class Platform:
             time.sleep(0.01)
         raise AssertionError(f"it did not get ready: {self.log()[-2000:]}")
 
-    def _give_databases(self) -> None:
-        """Where the tests are to run on PostgreSQL, name databases of its own to it, once."""
-        if os.environ.get("MERCATO_TEST_DATABASE") != "postgres" or "MERCATO_DATABASE_URL" in self.environ:
-            return
-        from tests import postgres_server  # noqa: PLC0415  it imports this module
-
-        self.environ |= postgres_server.shared().environ_of_platform()
-
-    def _environment(self) -> dict[str, str]:
-        return {name: value for name, value in os.environ.items() if name != "MERCATO_TEST_DATABASE"}
-
     def _is_ready(self) -> bool:
         connection = HTTPConnection("127.0.0.1", self.port, timeout=5)
         try:
-            connection.request("GET", "/health/ready")
-            return connection.getresponse().status == 200
+            # A gateway is ready without its services, and tells how they are.
+            connection.request("GET", "/health" if SPLIT else "/health/ready")
+            response = connection.getresponse()
+            return response.status == 200 and (not SPLIT or b'"status":"ok"' in response.read())
         except OSError:
             return False
         finally:
@@ -117,6 +131,8 @@ class Platform:
     def kill(self) -> None:
         """Kill it as a power failure would, as far as a process can feel one."""
         assert self.process is not None
+        for child in psutil.Process(self.process.pid).children(recursive=True):
+            child.kill()
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(STOP_DEADLINE_S)
 
@@ -139,7 +155,7 @@ class Platform:
             text=True,
             timeout=60,
             cwd=self.folder,
-            env=self._environment() | self.environ,
+            env=self._environment(),
             check=False,
         )
 
@@ -273,6 +289,18 @@ def order_of(product: str, quantity: int = 1) -> dict[str, Any]:
         "items": [{"product_id": product, "quantity": quantity}],
         "shipping_address": "1 Harbour Street, 20457 Hamburg",
     }
+
+
+def places() -> dict[str, str]:
+    """Return settings that put each service at a port that nobody listens on now."""
+    services = ("users", "products", "orders", "payments", "notifications")
+    return {f"MERCATO_{name.upper()}_URL": f"http://127.0.0.1:{free_port()}" for name in services}
+
+
+def _engines() -> dict[str, str]:
+    from tests.split_engines import engines  # noqa: PLC0415  only where they are needed
+
+    return engines()
 
 
 def free_port() -> int:

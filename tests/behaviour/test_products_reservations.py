@@ -1,21 +1,35 @@
 import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
 from decimal import Decimal
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from mercato.clients.internal import Internal
+from mercato.clients.stock import StockClient, serve_stock
 from mercato.contracts.orders import OrderStatus, StockState
 from mercato.contracts.products import OutOfStock, PriceChanged, Reservation, WantedLine
 from mercato.kernel.errors import Conflict, ValidationFailed
 from mercato.messaging.inbox import AlreadyHandled
 from tests.behaviour.products_shop import TOKYO, Shop, as_event, changed, created, new_order, open_shop
 from tests.conftest import OpenDatabase
+from tests.reach import over_http
 
 
-@pytest.fixture
-async def shop(open_database: OpenDatabase) -> Shop:
-    return open_shop(await open_database("products"))
+@pytest.fixture(params=["called directly", "over HTTP"])
+async def shop(open_database: OpenDatabase, request: pytest.FixtureRequest) -> AsyncIterator[Shop]:
+    """A shop whose stock is the same for a neighbour in its process and for one in another."""
+    shop = open_shop(await open_database("products"))
+    if request.param == "called directly":
+        yield shop
+        return
+    internal = Internal()
+    serve_stock(internal, shop.products.stock)
+    async with over_http(internal, "products") as products:
+        shop.products = replace(shop.products, stock=StockClient(products))
+        yield shop
 
 
 async def test_of_forty_reservations_of_one_item_exactly_one_holds_it(shop: Shop) -> None:

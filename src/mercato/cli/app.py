@@ -52,8 +52,8 @@ _Seed = Annotated[
 ]
 _Url = Annotated[str, Parameter(help="Where the platform is.")]
 _Shell = Annotated[Shell, Parameter(help="Which one.")]
-_PORTS = "users 8081, orders 8082, payments 8083, products 8084, notifications 8085"
-Service = Literal["users", "products", "orders", "payments", "notifications"]
+_PORTS = "gateway 4000, users 8081, orders 8082, payments 8083, products 8084, notifications 8085"
+Service = Literal["users", "products", "orders", "payments", "notifications", "gateway"]
 
 
 @app.command(
@@ -68,6 +68,7 @@ def up(
     data: DataOption = None,
     demo: Annotated[bool, flag("Make the demo's stores once it is up.")] = False,
     reload: Annotated[bool, flag("Start anew when the source or .env changes: for developers.")] = False,
+    split: Annotated[bool, flag("Run a process per service, and the gateway before them.")] = False,
 ) -> None:
     """Run every service in one process, migrated and ready, everything on one port."""
     if reload:
@@ -75,11 +76,12 @@ def up(
 
         given = {"--host": host, "--port": port, "--data": data}
         words = [word for name, value in given.items() if value is not None for word in (name, str(value))]
-        watch(["up", *words, *(["--demo"] if demo else [])])
+        watch(["up", *words, *(["--demo"] if demo else []), *(["--split"] if split else [])])
         return
-    from mercato.cli.serving import serve_all  # noqa: PLC0415  commands import what they need
+    from mercato.cli.serving import serve_all, serve_split  # noqa: PLC0415  commands import what they need
 
-    serve_all(host=host, port=port, data=data, demo=demo)
+    start = serve_split if split else serve_all
+    start(host=host, port=port, data=data, demo=demo)
 
 
 @app.command(group=RUNNING, sort_key=2, help_epilogue=examples("serve orders", "serve users --port 9001"))
@@ -90,11 +92,15 @@ def serve(
     host: HostOption = None,
     port: Annotated[int | None, Parameter(help=f"Port to listen on (MERCATO_PORT; {_PORTS}).")] = None,
     data: DataOption = None,
+    workers: Annotated[
+        int | None,
+        Parameter(help="Processes that share the port (MERCATO_WORKERS, 1); more than one need PostgreSQL."),
+    ] = None,
 ) -> None:
-    """Run one service alone on its own database."""
+    """Run one service on its own database, or the gateway before all of them."""
     from mercato.cli.serving import serve_one  # noqa: PLC0415  commands import what they need
 
-    serve_one(service, host=host, port=port, data=data)
+    serve_one(service, host=host, port=port, data=data, workers=workers)
 
 
 @app.command(
@@ -135,15 +141,22 @@ def config(*, data: DataOption = None, json: JsonFlag = False) -> None:
     show(data=data, json=json)
 
 
-@app.command(group=LOOKING, help_epilogue=examples("reconcile", "reconcile --json"))
-def reconcile(*, data: DataOption = None, json: JsonFlag = False) -> None:
+@app.command(group=LOOKING, help_epilogue=examples("reconcile", "reconcile --json", "reconcile --services"))
+def reconcile(
+    *,
+    data: DataOption = None,
+    json: JsonFlag = False,
+    services: Annotated[
+        bool, flag("Ask the running services at their URLs (MERCATO_ORDERS_URL, ...), not the databases.")
+    ] = False,
+) -> None:
     """Compare the books of orders, stock, payments and provider, also while they are in use.
 
     Exits 0 when they balance, 1 when not, naming each difference.
     """
     from mercato.cli.reconcile import run  # noqa: PLC0415  commands import what they need
 
-    run(data=data, json=json)
+    run(data=data, json=json, services=services)
 
 
 @app.command(

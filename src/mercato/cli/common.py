@@ -51,12 +51,13 @@ def _sentence(error: Exception) -> str | None:
     from mercato.runtime.folder import FolderInUse  # noqa: PLC0415
     from mercato.runtime.server import PortInUse  # noqa: PLC0415
     from mercato.runtime.settings import WrongSetting  # noqa: PLC0415
+    from mercato.runtime.supervisor import ChildRefused  # noqa: PLC0415
 
     if isinstance(error, MercatoError):
         details = "; ".join(f"{detail.field} {detail.message}" for detail in error.details)
         return f"{error.message} {details}".strip()
     for_people = (
-        *(Refused, WrongSetting, Misconfigured, PortInUse, FolderInUse),
+        *(Refused, WrongSetting, Misconfigured, PortInUse, FolderInUse, ChildRefused),
         *(SchemaTooNew, NotADatabase, UnusableKeyFile),
     )
     if isinstance(error, for_people):

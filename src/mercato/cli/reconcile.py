@@ -1,27 +1,42 @@
 """`mercato reconcile`."""
 
+import asyncio
 import sys
 
-from mercato.cli.common import print_json, with_platform
+from mercato.cli.common import Refused, print_json, settings, with_platform
 from mercato.cli.progress import progress
+from mercato.clients.books import books_of
+from mercato.runtime.apart import SERVICES, Neighbours, cluster_secret
 from mercato.runtime.embedded import Embedded
-from mercato.runtime.reconcile.report import Report, reconcile
+from mercato.runtime.reconcile.report import Report, reconcile, reconcile_services
 
 
-def run(*, data: str | None, json: bool) -> None:
-    """Compare the books; exit 1 where they differ."""
+def run(*, data: str | None, json: bool, services: bool) -> None:
+    """Compare the books; exit 1 where they differ. Those of `services` are asked for over HTTP."""
 
     async def work(platform: Embedded) -> Report:
         with progress() as told:
             return await reconcile(platform, told)
 
-    report = with_platform(data, work)
+    report = asyncio.run(_of_services(data)) if services else with_platform(data, work)
     if json:
         print_json(report)
     else:
         tell(report)
     if not report.balanced:
         sys.exit(1)
+
+
+async def _of_services(data: str | None) -> Report:
+    found = settings(data=data)
+    secret = cluster_secret(found)
+    if secret is None:
+        raise Refused("MERCATO_CLUSTER_SECRET is not set, which the services know this command by.")
+    neighbours = Neighbours("cli", found, secret)
+    try:
+        return await reconcile_services([books_of(neighbours[name]) for name in SERVICES])
+    finally:
+        await neighbours.close()
 
 
 def tell(report: Report) -> None:

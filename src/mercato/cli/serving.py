@@ -8,10 +8,18 @@ from contextlib import nullcontext
 
 from mercato import __version__
 from mercato.cli.common import settings
-from mercato.runtime.server import run
-from mercato.runtime.settings import load
+from mercato.runtime.server import Build, run, run_process
+from mercato.runtime.settings import Settings, load
+from mercato.runtime.workers import GATEWAY, is_worker, serve_workers
 
-PORTS = {"users": 8081, "orders": 8082, "payments": 8083, "products": 8084, "notifications": 8085}
+PORTS = {
+    GATEWAY: 4000,
+    "users": 8081,
+    "orders": 8082,
+    "payments": 8083,
+    "products": 8084,
+    "notifications": 8085,
+}
 
 _LAST_LINES_S = 0.1
 
@@ -39,20 +47,74 @@ def serve_all(*, host: str | None, port: int | None, data: str | None, demo: boo
             # A client like any other: in its own thread, over HTTP.
             threading.Thread(target=_demo, args=(url,), daemon=True).start()
 
-    run(chosen, SCHEMAS, lambda: Embedded(chosen).process, ready)
+    run_process(chosen, SCHEMAS, lambda: Embedded(chosen).process, ready)
 
 
-def serve_one(service: str, *, host: str | None, port: int | None, data: str | None) -> None:
-    """Run one service until a signal ends it."""
-    from mercato.runtime.alone import alone  # noqa: PLC0415  after the settings were found good
-
-    chosen = load(os.environ, {"port": PORTS[service], **_APART}, host=host, port=port, data=data)
+def serve_one(
+    service: str, *, host: str | None, port: int | None, data: str | None, workers: int | None = None
+) -> None:
+    """Run one service, or the gateway, until a signal ends it."""
+    chosen = load(
+        os.environ, {"port": PORTS[service], **_APART}, host=host, port=port, data=data, workers=workers
+    )
+    if chosen.workers > 1 and not is_worker():
+        serve_workers(service, chosen)
+        return
 
     def ready() -> None:
-        folder = chosen.folder.resolve()
-        _say(f"Mercato {__version__}: {service} alone at {chosen.own_url}, data in {folder}")
+        where = f"http://{chosen.host}:{chosen.port}" if is_worker() else chosen.own_url
+        if service == GATEWAY:
+            _say(f"Mercato {__version__}: {GATEWAY} at {where}")
+        else:
+            _say(f"Mercato {__version__}: {service} alone at {where}, data in {_data_of(chosen)}")
 
-    run(chosen, [service], lambda: alone(service, chosen), ready)
+    run(chosen, *_built(service, chosen), ready, shares_port=is_worker())
+
+
+def serve_split(*, host: str | None, port: int | None, data: str | None, demo: bool) -> None:
+    """Run a process per service and the gateway before them until a signal ends them."""
+    from mercato.runtime.settings import given  # noqa: PLC0415
+    from mercato.runtime.split import Plan, run_split  # noqa: PLC0415
+
+    chosen = load(os.environ, {"port": PORTS[GATEWAY]}, host=host, port=port, data=data)
+    chosen.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    plan = Plan.of(chosen, [service for service in PORTS if service != GATEWAY])
+
+    def ready() -> None:
+        url = chosen.own_url
+        _say(f"Mercato {__version__} is up: a process per service, and the gateway at {url}")
+        _say(f"  API        {url}/api/v1   (to read and try: {url}/docs)")
+        _say(f"  health     {url}/health")
+        for service in plan.services:
+            _say(f"  {service:10} {plan.url(service)}")
+        _say(f"  data       {_data_of(chosen)}")
+        if not chosen.broker_url:
+            _say(
+                "  events     wait where they are: processes need a broker to pass them on, which"
+                " MERCATO_BROKER_URL names; until then no order is confirmed"
+            )
+        _say("  stop       Ctrl-C")
+        if demo:
+            threading.Thread(target=_demo, args=(url,), daemon=True).start()
+
+    run_split(plan, given(os.environ), ready)
+
+
+def _built(service: str, chosen: Settings) -> tuple[list[str], Build]:
+    """Return which databases of the data folder a service works on, and what builds it."""
+    if service == GATEWAY:
+        from mercato.runtime.edge import Edge, declared  # noqa: PLC0415  each process needs one of the two
+
+        endpoints = declared(chosen)
+        return [], lambda write, registry: Edge(chosen, endpoints, write, registry)
+    from mercato.runtime.apart import Apart  # noqa: PLC0415
+
+    locked = [] if chosen.database_url else [service]
+    return locked, lambda write, registry: Apart(service, chosen, write, registry)
+
+
+def _data_of(chosen: Settings) -> str:
+    return "PostgreSQL" if chosen.database_url else str(chosen.folder.resolve())
 
 
 def _demo(url: str) -> None:

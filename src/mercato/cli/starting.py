@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 from mercato.cli.common import refused
 
-SERVICES = ("users", "products", "orders", "payments", "notifications")
+SERVICES = ("users", "products", "orders", "payments", "notifications", "gateway")
 
 
 def run(words: Sequence[str]) -> None:
@@ -26,17 +26,17 @@ def usual(words: Sequence[str]) -> Callable[[], None] | None:
     """Return what starts the platform, or None for words that this does not know."""
     match words:
         case ["up", *rest]:
-            service, flags = None, {"--demo"}
+            service, flags = None, {"--demo", "--split"}
         case ["serve", str(service), *rest] if service in SERVICES:
             flags = set()
         case _:
             return None
     options: dict[str, str] = {}
-    demo = False
+    given: set[str] = set()
     while rest:
         name, *rest = rest
         if name in flags:
-            demo = True
+            given.add(name)
         elif name in {"--host", "--port", "--data"} and rest and not rest[0].startswith("-"):
             options[name], *rest = rest
         else:
@@ -45,14 +45,17 @@ def usual(words: Sequence[str]) -> Callable[[], None] | None:
     if port is not None and not (port.isascii() and port.isdigit()):
         return None
     host, data = options.get("--host"), options.get("--data")
-    return lambda: _start(service, host, None if port is None else int(port), data, demo=demo)
+    return lambda: _start(service, host, None if port is None else int(port), data, frozenset(given))
 
 
-def _start(service: str | None, host: str | None, port: int | None, data: str | None, *, demo: bool) -> None:
+def _start(
+    service: str | None, host: str | None, port: int | None, data: str | None, given: frozenset[str]
+) -> None:
     with refused():
-        from mercato.cli.serving import serve_all, serve_one  # noqa: PLC0415  a refusal is told
+        from mercato.cli.serving import serve_all, serve_one, serve_split  # noqa: PLC0415  a refusal is told
 
         if service is None:
-            serve_all(host=host, port=port, data=data, demo=demo)
+            serve = serve_split if "--split" in given else serve_all
+            serve(host=host, port=port, data=data, demo="--demo" in given)
         else:
             serve_one(service, host=host, port=port, data=data)

@@ -1,5 +1,7 @@
 """The HTTP application over the embedded platform."""
 
+from collections.abc import Mapping
+
 from prometheus_client import CollectorRegistry
 
 from mercato import __version__
@@ -21,7 +23,7 @@ from mercato.web.cors import Cors
 from mercato.web.endpoint import PUBLIC, Endpoint, Routes
 from mercato.web.health import Check, Health
 from mercato.web.http import Response
-from mercato.web.metrics import RequestMetrics
+from mercato.web.metrics import RequestMetrics, metrics_routes
 from mercato.web.router import Router
 from mercato.web.shell import Shell
 
@@ -42,25 +44,36 @@ _TAGS = {
 
 
 def application(
-    process: Process, settings: Settings, write: Write, registry: CollectorRegistry, clock: Clock = utc_now
+    process: Process,
+    settings: Settings,
+    write: Write,
+    registry: CollectorRegistry,
+    clock: Clock = utc_now,
+    *,
+    neighbours: Mapping[str, Check] | None = None,
 ) -> tuple[Shell, Health]:
-    """Return the shell over every endpoint, and the health that its life is told to."""
+    """Return the shell over every endpoint, and the health that its life is told to.
+
+    The health tells of `neighbours` too, without which the process can do something.
+    """
     metrics = RequestMetrics(registry)
     composition = process.composition
-    health = Health(composition.name, __version__, _checks(process), _neighbours(process))
+    health = Health(
+        composition.name, __version__, _checks(process), {**_neighbours(process), **(neighbours or {})}
+    )
     if composition.shared is not None:
         composition.shared.measure(registry)
     endpoints = contract_of(process, clock)
     endpoints += health_web.routes(health, composition.services).endpoints + docs.routes().endpoints
-    endpoints += _operations(metrics, QueueMetrics(process, registry), endpoints).endpoints
-    origins = tuple(origin.strip() for origin in settings.cors_origins.split(",") if origin.strip())
+    queues = QueueMetrics(process, registry)
+    endpoints += metrics_routes(metrics, queues.read).endpoints + openapi_routes(endpoints).endpoints
     access_log = AccessLog(write, delay_s=_LOG_DELAY_S)
     shell = Shell(
         Router(endpoints),
         authenticator=composition.authenticator,
         stores=Stores(composition.find_store, settings.tenant_domain),
         limits=composition.limits,
-        cors=Cors(origins),
+        cors=cors_of(settings),
         access_log=access_log,
         metrics=metrics,
         clock=clock,
@@ -84,16 +97,10 @@ def openapi_document(endpoints: list[Endpoint]) -> bytes:
     return openapi.document(endpoints, openapi.Described("Mercato", __version__, _TAGS))
 
 
-def _operations(metrics: RequestMetrics, queues: QueueMetrics, documented: list[Endpoint]) -> Routes:
-    """Declare the endpoints for those who operate and program against the platform."""
+def openapi_routes(documented: list[Endpoint]) -> Routes:
+    """Declare where the endpoints are described."""
     api = Routes("operations")
     described: list[bytes] = []
-
-    @api.get("/metrics", allow=PUBLIC, in_contract=False)
-    async def read_metrics(call: Call) -> Response:  # noqa: ARG001  they are nobody's own
-        """Return the metrics in Prometheus's text format."""
-        await queues.read()
-        return metrics.render()
 
     @api.get("/openapi.json", allow=PUBLIC, in_contract=False)
     async def read_openapi(call: Call) -> Response:  # noqa: ARG001  it is the same for all
@@ -103,6 +110,11 @@ def _operations(metrics: RequestMetrics, queues: QueueMetrics, documented: list[
         return Response(200, described[0])
 
     return api
+
+
+def cors_of(settings: Settings) -> Cors:
+    """Return which other origins browsers may call from."""
+    return Cors(tuple(origin.strip() for origin in settings.cors_origins.split(",") if origin.strip()))
 
 
 def _checks(process: Process) -> dict[str, Check]:

@@ -100,8 +100,9 @@ class Process:
 
     async def _resend(self, source: str, key: str, after: int, before: int) -> int:
         """Ask the service that sent events to send some again. Raises Unavailable."""
-        if source in self._sources:
-            return await self.resend(self._sources[source], key, after, before)
+        name = self._sources.get(source)
+        if name is not None:
+            return await self.resend(name, key, after, before)
         if self.composition.ask_sender is None:
             raise Unavailable(f"{source} is in another process, which cannot be asked.")
         return await self.composition.ask_sender(source, key, after, before)

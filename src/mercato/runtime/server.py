@@ -4,10 +4,12 @@ import asyncio
 import errno
 import gc
 import logging
+import os
 import signal
 import socket
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, Protocol
 
 from granian.constants import HTTPModes, Interfaces
 from granian.http import HTTP1Settings
@@ -21,17 +23,71 @@ from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings, reachable
 from mercato.web.access_log import Write
 from mercato.web.health import Health, Phase
+from mercato.web.http import Request, Response
 from mercato.web.rsgi import RsgiApp
 from mercato.web.shell import Shell
+from mercato.web.under_way import UnderWay
 
 log = logging.getLogger(__name__)
 
 HEADER_DEADLINE_MS = 10_000
+PARENT_PIPE = "_MERCATO_PARENT_PIPE"
+"""Names a file descriptor that is at its end when this process's parent is gone."""
 # Requests leave little garbage in cycles; looking for it seldom saves a twentieth of the CPU.
 _GC_THRESHOLD = (10_000, 20, 50)
 
-Build = Callable[[], Process]
-"""Builds the process to serve; called in the event loop, with the data folder locked."""
+
+class Served(Protocol):
+    """What is served, and its life."""
+
+    @property
+    def health(self) -> Health:
+        """The health that its life is told to."""
+        ...
+
+    @property
+    def under_way(self) -> UnderWay:
+        """The requests under way."""
+        ...
+
+    @property
+    def patient(self) -> bool:
+        """Whether it listens before it has started: it may have to wait for a database."""
+        ...
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request."""
+        ...
+
+    async def start(self) -> None:
+        """Wait for what is needed, and start what works in the background."""
+        ...
+
+    async def stop(self) -> None:
+        """Stop that, and close all."""
+        ...
+
+    def flush(self) -> None:
+        """Write the log lines that wait."""
+        ...
+
+
+class Whole:
+    """A process with all that it needs: it starts at once or not at all."""
+
+    patient = False
+
+    def __init__(self, process: Process, shell: Shell, health: Health) -> None:
+        self.health = health
+        self.under_way = shell.under_way
+        self.handle = shell.handle
+        self.start = process.start
+        self.stop = process.stop
+        self.flush = shell.flush
+
+
+Build = Callable[[Write, CollectorRegistry], Served]
+"""Builds what to serve; called in the event loop, with the data folder locked."""
 
 Ready = Callable[[], None]
 """Called once requests are taken."""
@@ -41,11 +97,34 @@ class PortInUse(Exception):
     """The port is taken; the message is a sentence that names it."""
 
 
-def run(settings: Settings, services: Iterable[str], build: Build, on_ready: Ready) -> None:
-    """Serve these services until SIGTERM or SIGINT. Raises PortInUse, FolderInUse."""
+def run_process(
+    settings: Settings, services: Iterable[str], build: Callable[[], Process], on_ready: Ready
+) -> None:
+    """Serve a process of these services until SIGTERM or SIGINT. Raises PortInUse, FolderInUse."""
+
+    def whole(write: Write, registry: CollectorRegistry) -> Served:
+        process = build()
+        return Whole(process, *application(process, settings, write, registry))
+
+    run(settings, services, whole, on_ready)
+
+
+def run(
+    settings: Settings,
+    services: Iterable[str],
+    build: Build,
+    on_ready: Ready,
+    *,
+    shares_port: bool = False,
+) -> None:
+    """Serve until SIGTERM or SIGINT, with the databases of `services` in the data folder locked.
+
+    Raises PortInUse, FolderInUse.
+    """
     registry = CollectorRegistry()
     write = logs.set_up(settings, registry)
-    check_port(settings.host, settings.port)
+    if not shares_port:
+        check_port(settings.host, settings.port)
     gc.set_threshold(*_GC_THRESHOLD)
     lock = FolderLock(settings.folder, services)
     try:
@@ -67,6 +146,14 @@ def check_port(host: str, port: int) -> None:
             raise PortInUse(f"The address {host}:{port} {reason}; choose another with --port.") from None
 
 
+def free_port() -> int:
+    """Return a port that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
 async def _serve(
     settings: Settings, build: Build, write: Write, registry: CollectorRegistry, on_ready: Ready
 ) -> None:
@@ -74,28 +161,60 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop_or_exit, stopping, number)
-    process = build()
-    shell, health = application(process, settings, write, registry)
-    starting, stop = asyncio.create_task(process.start()), asyncio.create_task(stopping.wait())
+    with_parent(stopping.set)
+    served = build(write, registry)
+    stop = asyncio.create_task(stopping.wait())
     try:
-        await asyncio.wait([starting, stop], return_when=asyncio.FIRST_COMPLETED)
-        if not starting.done():
-            starting.cancel()
+        if not served.patient and not await _started(served, [stop]):
             return
-        await starting
-        server = _server(shell, settings)
+        server = _server(served, settings)
         serving = asyncio.create_task(server.serve(), name="http")
         await _listening(settings, serving)
         # What is there now stays: the collector need not look at it again and again.
         gc.freeze()
-        health.phase = Phase.SERVING
-        on_ready()
-        await asyncio.wait([serving, stop], return_when=asyncio.FIRST_COMPLETED)
-        await _drain(shell, health, server, serving, settings.drain_deadline)
+        ended = [serving, stop]
+        if served.patient:
+            await _started(served, ended)
+        if not any(task.done() for task in ended):
+            served.health.phase = Phase.SERVING
+            on_ready()
+        await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
+        await _drain(served, server, serving, settings.drain_deadline)
     finally:
-        await process.stop()
-        shell.flush()
+        await served.stop()
+        served.flush()
     log.info("stopped")
+
+
+async def _started(served: Served, ended: "Sequence[asyncio.Task[Any]]") -> bool:
+    """Start, unless one of the tasks has ended before that; say whether it has started."""
+    starting = asyncio.create_task(served.start(), name="start")
+    await asyncio.wait([starting, *ended], return_when=asyncio.FIRST_COMPLETED)
+    if not starting.done():
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
+        return False
+    await starting
+    return True
+
+
+def with_parent(stop: Callable[[], None]) -> None:
+    """Call `stop` when the process that started this one is gone, if that is to be so.
+
+    It holds the other end of a pipe, which the system closes however it ends.
+    """
+    given = os.environ.get(PARENT_PIPE)
+    if given is None:
+        return
+    descriptor = int(given)
+    loop = asyncio.get_running_loop()
+
+    def gone() -> None:
+        loop.remove_reader(descriptor)
+        log.warning("the process that started this one is gone")
+        stop()
+
+    loop.add_reader(descriptor, gone)
 
 
 def _stop_or_exit(stopping: asyncio.Event, number: int) -> None:
@@ -105,9 +224,9 @@ def _stop_or_exit(stopping: asyncio.Event, number: int) -> None:
     stopping.set()
 
 
-def _server(shell: Shell, settings: Settings) -> Server:
+def _server(served: Served, settings: Settings) -> Server:
     return Server(
-        RsgiApp(shell),
+        RsgiApp(served),
         address=settings.host,
         port=settings.port,
         interface=Interfaces.RSGI,
@@ -133,16 +252,14 @@ async def _listening(settings: Settings, serving: "asyncio.Task[None]") -> None:
     await serving
 
 
-async def _drain(
-    shell: Shell, health: Health, server: Server, serving: "asyncio.Task[None]", deadline_s: float
-) -> None:
+async def _drain(served: Served, server: Server, serving: "asyncio.Task[None]", deadline_s: float) -> None:
     """Stop accepting, and let the requests under way finish."""
-    health.phase = Phase.DRAINING
-    log.info("draining", extra={"in_flight": len(shell.under_way)})
+    served.health.phase = Phase.DRAINING
+    log.info("draining", extra={"in_flight": len(served.under_way)})
     server.stop()  # type: ignore[no-untyped-call]  # it ships without annotations
     try:
         async with asyncio.timeout(deadline_s):
             await serving
-            await shell.under_way.drained()
+            await served.under_way.drained()
     except TimeoutError:
-        log.warning("requests were cut off", extra={"in_flight": len(shell.under_way)})
+        log.warning("requests were cut off", extra={"in_flight": len(served.under_way)})

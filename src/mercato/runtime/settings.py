@@ -66,6 +66,7 @@ _POSTGRES = r"^\Z|^postgresql://"
 _TIER_PATTERN = r"^[0-9]{1,9}/[0-9]{1,9}/[0-9]{1,9}\Z"
 _ADDRESS = r"^[A-Za-z0-9.!#$%&*+/=?^_`{|}~\'-]{1,64}@[A-Za-z0-9.-]{1,253}\Z"
 _MAIL_FROM = "no-reply@localhost"
+_URL = r"^https?://[^/?#]+/?\Z"
 _TIER = "requests per second/burst/requests per day of the tier; 0 is no limit"
 
 
@@ -186,6 +187,30 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
             extra=SECRET,
         ),
     ] = ""
+    users_url: Annotated[str, _doc("where the users service is", pattern=_URL)] = "http://127.0.0.1:8081"
+    products_url: Annotated[str, _doc("where the products service is", pattern=_URL)] = (
+        "http://127.0.0.1:8084"
+    )
+    orders_url: Annotated[str, _doc("where the orders service is", pattern=_URL)] = "http://127.0.0.1:8082"
+    payments_url: Annotated[str, _doc("where the payments service is", pattern=_URL)] = (
+        "http://127.0.0.1:8083"
+    )
+    notifications_url: Annotated[str, _doc("where the notifications service is", pattern=_URL)] = (
+        "http://127.0.0.1:8085"
+    )
+    cluster_secret: Annotated[
+        str,
+        _doc(
+            "what services sign their calls of each other with, 32 characters or more; empty: no calls",
+            pattern=r"^(.{32,})?\Z",
+            extra=SECRET,
+        ),
+    ] = ""
+    trusted_proxies: Annotated[
+        str,
+        _doc("addresses and networks, comma-separated, whose X-Forwarded headers the gateway believes"),
+    ] = ""
+    workers: Annotated[int, _doc("processes of a service, which share its port", ge=1, le=256)] = 1
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _doc("what is logged besides requests")
     ] = "info"
@@ -204,6 +229,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         """Where this machine reaches the process."""
         host = reachable(self.host)
         return f"http://[{host}]:{self.port}" if ":" in host else f"http://{host}:{self.port}"
+
+    def url_of(self, service: str) -> str:
+        """Where a service is, in a process per service."""
+        return str(getattr(self, f"{service}_url"))
 
     def allowance(self, tier: Tier) -> Allowance:
         """Return what a tier allows."""
@@ -250,6 +279,12 @@ def load(
     settings, sources = _read(environ, options)
     own = {name: value for name, value in (defaults or {}).items() if name not in sources}
     return msgspec.structs.replace(settings, **own)
+
+
+def given(environ: Mapping[str, str]) -> Mapping[str, str]:
+    """Return the variables of settings that somebody has set, in the environment or in `.env`."""
+    found = {**_dotenv(), **environ}
+    return {name: value for name, value in found.items() if name.startswith(PREFIX)}
 
 
 def describe(environ: Mapping[str, str], **options: object) -> list[Described]:

@@ -47,6 +47,10 @@ class AccessLog:
             asyncio.get_running_loop().call_later(self._delay_s, self.flush)
         self._lines.append(_encode(line))
 
+    def without(self, routes: frozenset[str]) -> "AccessLog":
+        """Return the same log, in which requests of these routes are told only if they were refused."""
+        return _Quieter(self, routes)
+
     def flush(self) -> None:
         """Write what was taken."""
         if self._lines:
@@ -54,3 +58,20 @@ class AccessLog:
             text = b"\n".join(self._lines)
             self._lines.clear()
             self._write(text)
+
+
+class _Quieter(AccessLog):
+    """Leaves out what happens all the time and is no news."""
+
+    def __init__(self, log: AccessLog, routes: frozenset[str]) -> None:
+        super().__init__(_nowhere)
+        self._log = log
+        self._routes = routes
+
+    def add(self, line: AccessLine) -> None:
+        if line.status >= 400 or line.route not in self._routes:
+            self._log.add(line)
+
+
+def _nowhere(_: bytes) -> None:
+    """Write nothing: another log does."""

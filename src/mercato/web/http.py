@@ -30,6 +30,8 @@ class Request:
     read_body: ReadBody
     stream_body: StreamBody
     header_bytes: int = 0
+    deadline_s: float | None = None
+    """How long whoever sent it still waits, where that is known."""
 
 
 def _nothing() -> None:

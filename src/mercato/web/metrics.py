@@ -6,13 +6,15 @@ all the counting.
 """
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
+from mercato.web.call import Call
+from mercato.web.endpoint import PUBLIC, Routes
 from mercato.web.http import Response
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
@@ -84,3 +86,20 @@ class RequestMetrics(Collector):
     def render(self) -> Response:
         """Return all metrics in Prometheus's text format."""
         return Response(200, generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
+
+
+async def _nothing() -> None:
+    """Nothing is to be read."""
+
+
+def metrics_routes(metrics: RequestMetrics, read: Callable[[], Awaitable[None]] = _nothing) -> Routes:
+    """Declare where the metrics are told; `read` is called before, each time."""
+    api = Routes("operations")
+
+    @api.get("/metrics", allow=PUBLIC, in_contract=False)
+    async def read_metrics(call: Call) -> Response:  # noqa: ARG001  they are nobody's own
+        """Return the metrics in Prometheus's text format."""
+        await read()
+        return metrics.render()
+
+    return api

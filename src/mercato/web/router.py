@@ -1,6 +1,6 @@
 """Routing: exact paths by one look-up, paths with placeholders segment by segment."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from mercato.kernel.errors import NotFound
 from mercato.web.dialect import ENVELOPED, Dialect
@@ -70,10 +70,14 @@ class Router:
 
     def allowed(self, path: str) -> str:
         """Return the methods of a path for an Allow header. Raises NotFound."""
+        return allowed(self.methods(path))
+
+    def methods(self, path: str) -> Mapping[str, Endpoint]:
+        """Return a path's endpoints by their methods. Raises NotFound."""
         methods = self._exact.get(path) or self._walk(path, [])
         if not methods:
             raise NotFound("There is nothing at this path.")
-        return allowed(methods)
+        return methods
 
     def _walk(self, path: str, params: list[str]) -> _Methods | None:
         node = self._root
@@ -92,7 +96,7 @@ def _first(path: str) -> str:
     return path[1:].partition("/")[0]
 
 
-def allowed(methods: _Methods) -> str:
+def allowed(methods: Mapping[str, Endpoint]) -> str:
     """Return an Allow header's value."""
     names = set(methods) | {"OPTIONS"}
     if "GET" in names:

@@ -10,8 +10,7 @@ from typing import Protocol
 
 from mercato.kernel.errors import BadRequest
 from mercato.web.body import collect, pieces
-from mercato.web.http import Chunks, Header, Request
-from mercato.web.shell import Shell
+from mercato.web.http import Chunks, Header, Request, Response
 
 _UNREADABLE = "\ufffd"
 _DRAINED = 16 * 1024
@@ -73,10 +72,18 @@ class Stream(Protocol):
         ...
 
 
+class Answers(Protocol):
+    """What answers requests: a Shell, or something before one."""
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request. Raises nothing."""
+        ...
+
+
 class RsgiApp:
     """An RSGI application around a Shell."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Answers) -> None:
         self._shell = shell
 
     async def __rsgi__(self, scope: Scope, transport: Transport) -> None:

@@ -5,6 +5,7 @@ claim, handler, encode, preconditions, security headers, log line, metrics.
 """
 
 import asyncio
+import copy
 import logging
 import re
 import time
@@ -48,7 +49,8 @@ STREAM_DEADLINE_S = 3600.0
 MAX_LOGGED_PATH = 512
 _host = re.compile(r"[A-Za-z0-9._-]*(:[0-9]*)?|\[[0-9A-Fa-f:.]+\](:[0-9]*)?").fullmatch
 """A name or an address, with or without a port (RFC 9110, section 7.2). HTTP/1.0 may leave it empty."""
-_request_id = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
+usable_request_id = re.compile(r"[A-Za-z0-9._:-]{1,128}").fullmatch
+"""Says whether a request may have the id that its sender gave it."""
 _CSP: Header = ("content-security-policy", "default-src 'none'; frame-ancestors 'none'")
 _SECURITY: list[Header] = [
     ("x-content-type-options", "nosniff"),
@@ -70,7 +72,7 @@ _JSON = ("application/json",)
 
 
 @dataclass(slots=True)
-class _Seen:
+class Seen:
     """What the log line and the metrics tell of a request, as far as it got."""
 
     request_id: str
@@ -134,12 +136,26 @@ class Shell:
         self._hash_secret = hash_secret
         self.under_way = UnderWay(deadline_s)
 
+    def beside(
+        self, router: Router, *, authenticator: Authenticator, limits: Limiter, quiet: frozenset[str]
+    ) -> "Shell":
+        """Return a shell over other endpoints, for other callers, that shares all else with this one.
+
+        The log does not tell of requests of the `quiet` routes, unless they are refused.
+        """
+        other = copy.copy(self)
+        other._router = router  # noqa: SLF001  it is a shell, too
+        other._authenticator = authenticator  # noqa: SLF001
+        other._limits = limits  # noqa: SLF001
+        other._access_log = self._access_log.without(quiet)  # noqa: SLF001
+        return other
+
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
         started = time.perf_counter()
         given = request.headers.get("x-request-id")
-        request_id = given if given is not None and _request_id(given) else uuid7()
-        seen = _Seen(request_id, self._clock())
+        request_id = given if given is not None and usable_request_id(given) else uuid7()
+        seen = Seen(request_id, self._clock())
         task, before = self.under_way.begin(), acting_for()
         try:
             response = await self._answer(request, seen, task)
@@ -165,13 +181,13 @@ class Shell:
         self._tell(request, response, seen, time.perf_counter() - started)
         return response
 
-    def _refuse(self, request: Request, error: MercatoError, seen: _Seen) -> Response:
+    def _refuse(self, request: Request, error: MercatoError, seen: Seen) -> Response:
         """Write a refusal in the dialect of what was called, as far as it is known."""
         endpoint = seen.endpoint
         dialect = self._router.dialect_at(request.path) if endpoint is None else endpoint.dialect
         return error_response(error, dialect.refusal(error, seen.request_id))
 
-    def _dress(self, request: Request, response: Response, seen: _Seen) -> None:
+    def _dress(self, request: Request, response: Response, seen: Seen) -> None:
         """Give an answer what every answer has."""
         headers = response.headers
         headers.append(("x-request-id", seen.request_id))
@@ -204,10 +220,10 @@ class Shell:
         """Write the log lines that wait: before the process ends."""
         self._access_log.flush()
 
-    async def _answer(self, request: Request, seen: _Seen, task: "asyncio.Task[Any]") -> Response:
+    async def _answer(self, request: Request, seen: Seen, task: "asyncio.Task[Any]") -> Response:
         if request.header_bytes > MAX_HEADER_BYTES:
             raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
-        _check_framing(request.headers)
+        check_framing(request.headers)
         if not request.path.startswith(_UNLIMITED):
             told = self._limits.of_address(request.client, seen.at)
             seen.limits = told if isinstance(told, list) else await told
@@ -215,8 +231,10 @@ class Shell:
             return self._options(request)
         endpoint, params = self._router.find(request.method, request.path)
         seen.endpoint = endpoint
-        if endpoint.deadline_s is not None:
-            self.under_way.allow(task, endpoint.deadline_s)
+        if endpoint.deadline_s is not None or request.deadline_s is not None:
+            longest = endpoint.deadline_s or self.under_way.deadline_s
+            # Whoever waits for less gets less, and nobody gets more.
+            self.under_way.allow(task, min(longest, request.deadline_s or longest))
         seen.caller = await caller_of(request, self._authenticator)
         if seen.caller is None and endpoint.allow is not None:
             raise Unauthenticated("Sign in first.")
@@ -243,7 +261,7 @@ class Shell:
         digest = idempotency.body_hash(self._hash_secret, request.path, raw)
         return await self._carry_out_once(endpoint.claims, work, idempotency.check_key(key), digest)
 
-    async def _call(self, request: Request, endpoint: Endpoint, seen: _Seen) -> Call:
+    async def _call(self, request: Request, endpoint: Endpoint, seen: Seen) -> Call:
         """Return the call, in its store and within that store's limits."""
         if endpoint.storeless or not endpoint.in_contract:
             # Health, metrics and the like belong to no store, and must not depend on one.
@@ -319,7 +337,7 @@ class Shell:
         except Unavailable as error:
             log.warning("claim could not be freed", extra={"route": claim.route, "cause": repr(error)})
 
-    def _tell(self, request: Request, response: Response, seen: _Seen, seconds: float) -> None:
+    def _tell(self, request: Request, response: Response, seen: Seen, seconds: float) -> None:
         """Write the log line and the metrics."""
         status, route = response.status, seen.route
         self._metrics.observe(route, status, seen.code, seconds)
@@ -354,7 +372,7 @@ def _level(status: int) -> str:
     return "warning" if status == 503 else "error"
 
 
-def _check_framing(headers: Mapping[str, str]) -> None:
+def check_framing(headers: Mapping[str, str]) -> None:
     """Refuse what servers and proxies may read differently (RFC 9112, sections 3.2 and 6.1)."""
     if headers.get("transfer-encoding", "chunked").lower() != "chunked":
         raise Misframed("The only Transfer-Encoding is chunked, once.")

@@ -15,7 +15,8 @@ class UnderWay:
 
     def __init__(self, deadline_s: float) -> None:
         """Allow each task `deadline_s`, or up to a twentieth of it more."""
-        self._deadline_s = deadline_s
+        self.deadline_s = deadline_s
+        """How long a task gets that is not allowed another time."""
         self._started: dict[asyncio.Task[Any], float] = {}
         self._cut: set[asyncio.Task[Any]] = set()
         self._timer: asyncio.TimerHandle | None = None
@@ -37,7 +38,7 @@ class UnderWay:
 
     def allow(self, task: "asyncio.Task[Any]", deadline_s: float) -> None:
         """Let a task that has begun just now take so long instead."""
-        self._started[task] += deadline_s - self._deadline_s
+        self._started[task] += deadline_s - self.deadline_s
 
     def was_cut(self, task: "asyncio.Task[Any]") -> bool:
         """Say whether the task was cancelled for its time; if so that is dealt with now."""
@@ -61,11 +62,11 @@ class UnderWay:
             await self._idle.wait()
 
     def _set_timer(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._timer = loop.call_later(self._deadline_s / _LOOKS_PER_DEADLINE, self._look, loop)
+        self._timer = loop.call_later(self.deadline_s / _LOOKS_PER_DEADLINE, self._look, loop)
 
     def _look(self, loop: asyncio.AbstractEventLoop) -> None:
         """Cut off what has taken too long, each once."""
-        latest = loop.time() - self._deadline_s
+        latest = loop.time() - self.deadline_s
         for task, started in self._started.items():
             if started <= latest and task not in self._cut:
                 self._cut.add(task)

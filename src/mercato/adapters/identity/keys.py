@@ -14,12 +14,12 @@ import logging
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -77,6 +77,46 @@ class KeyFile:
         return at - self.made_at >= SETTLING
 
 
+class PublicKeys:
+    """The keys that tokens are verified with."""
+
+    def __init__(self, jwks: "Sequence[Mapping[str, Any]]") -> None:
+        """Take up JSON Web Keys on our curve, each of which says its `kid`; others are left out.
+
+        Slow the first time: this imports the cryptography.
+        """
+        from joserfc.errors import JoseError  # noqa: PLC0415  slow to import
+        from joserfc.jwk import ECKey  # noqa: PLC0415
+        from joserfc.jws import JWSRegistry  # noqa: PLC0415
+
+        self._registry = JWSRegistry(algorithms=[ALGORITHM])
+        self._keys: dict[str, ECKey] = {}
+        for jwk in jwks:
+            try:
+                if jwk["crv"] == _CURVE and "d" not in jwk:
+                    self._keys[str(jwk["kid"])] = ECKey.import_key(dict(jwk))
+            except (JoseError, ValueError, KeyError):
+                continue
+
+    @property
+    def kids(self) -> frozenset[str]:
+        """The ids of the keys."""
+        return frozenset(self._keys)
+
+    def verified(self, token: str, kid: str) -> bytes | None:
+        """Return the payload that the key `kid` has signed, or None."""
+        from joserfc.errors import JoseError  # noqa: PLC0415  slow to import
+        from joserfc.jws import deserialize_compact  # noqa: PLC0415
+
+        key = self._keys.get(kid)
+        if key is None:
+            return None
+        try:
+            return deserialize_compact(token, key, registry=self._registry).payload
+        except (JoseError, ValueError):
+            return None
+
+
 class Keys:
     """The signing keys, read. All of them verify, one signs."""
 
@@ -85,17 +125,14 @@ class Keys:
 
         Slow the first time: this imports the cryptography.
         """
-        from joserfc.jwk import ECKey  # noqa: PLC0415  slow to import
-        from joserfc.jws import JWSRegistry  # noqa: PLC0415
+        from joserfc.jws import JWSRegistry  # noqa: PLC0415  slow to import
 
         public = [
             key.as_dict(private=False, kid=key.thumbprint(), use="sig", alg=ALGORITHM) for key in newest_first
         ]
         self._registry = JWSRegistry(algorithms=[ALGORITHM])
         self._private = newest_first[signer]
-        self._public = {
-            key.thumbprint(): ECKey.import_key(jwk) for key, jwk in zip(newest_first, public, strict=True)
-        }
+        self._public = PublicKeys(public)
         self._header = {"alg": ALGORITHM, "kid": self._private.thumbprint(), "typ": "JWT"}
         self.jwks: bytes = msgspec.json.encode({"keys": public})
         """The public keys as a JWK Set (RFC 7517, section 5), newest first."""
@@ -113,16 +150,7 @@ class Keys:
 
     def verified(self, token: str, kid: str) -> bytes | None:
         """Return the payload that the key `kid` of ours has signed, or None."""
-        from joserfc.errors import JoseError  # noqa: PLC0415  slow to import
-        from joserfc.jws import deserialize_compact  # noqa: PLC0415
-
-        key = self._public.get(kid)
-        if key is None:
-            return None
-        try:
-            return deserialize_compact(token, key, registry=self._registry).payload
-        except (JoseError, ValueError):
-            return None
+        return self._public.verified(token, kid)
 
 
 class KeyRing:
@@ -159,6 +187,14 @@ class KeyRing:
                     except (OSError, UnusableKeyFile):
                         log.exception("signing keys cannot be read again")
         return self._keys
+
+    async def verified(self, token: str, kid: str) -> bytes | None:
+        """Return the payload that the key `kid` has signed, or None. Raises UnusableKeyFile."""
+        return (await self.keys()).verified(token, kid)
+
+    def has_keys(self) -> bool:
+        """Say whether the folder holds keys, and make none."""
+        return any(self._folder.glob(_KEYS))
 
     async def watch(self) -> None:
         """See to it that keys that are retired are dropped, also while nobody asks for keys."""

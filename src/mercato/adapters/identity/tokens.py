@@ -5,7 +5,7 @@ import binascii
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal
+from typing import Literal, Protocol
 
 import msgspec
 
@@ -110,11 +110,19 @@ class TokenIssuer:
         return keys.sign(msgspec.json.encode(claims))
 
 
+class Ring(Protocol):
+    """The keys that verify tokens."""
+
+    async def verified(self, token: str, kid: str) -> bytes | None:
+        """Return the payload that the key `kid` has signed, or None. Raises Unavailable."""
+        ...
+
+
 class TokenVerifier:
     """See web.auth.Authenticator. A token once verified is remembered until it expires or is cut."""
 
     def __init__(
-        self, ring: KeyRing, terms: TokenTerms, *, clock: Clock, revocations: Revocations | None = None
+        self, ring: Ring, terms: TokenTerms, *, clock: Clock, revocations: Revocations | None = None
     ) -> None:
         """Without `revocations` every token holds until it expires."""
         self._ring = ring
@@ -142,9 +150,7 @@ class TokenVerifier:
         self._remembered.clear()
 
     async def _verify(self, token: str) -> tuple[Principal, str, datetime]:
-        kid = _kid(token)
-        keys = await self._ring.keys()
-        payload = keys.verified(token, kid)
+        payload = await self._ring.verified(token, _kid(token))
         if payload is None:
             raise _refused()
         claims = _claims(payload)

@@ -1,10 +1,11 @@
 """Reading the books, also while a platform runs on them, and telling what was found."""
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable
 
 import msgspec
 
+from mercato.clients.books import ReadBooks
 from mercato.runtime.embedded import Embedded
 from mercato.runtime.reconcile.books import Books, in_flight
 from mercato.runtime.reconcile.rules import Finding, examine
@@ -39,24 +40,54 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
         return not self.differences
 
 
+Read = Callable[[], Awaitable[tuple[int, Books]]]
+"""Reads all books once; returns how many stores there are, and the books. Raises Unavailable."""
+
+
 async def reconcile(platform: Embedded, told: Told = _nobody) -> Report:
-    """Read every store's books and compare them.
+    """Read every store's books in the databases and compare them."""
+
+    async def read_all() -> tuple[int, Books]:
+        return len(await platform.users.stores.list_stores()), await read(platform, told)
+
+    return await compare(read_all)
+
+
+async def reconcile_services(services: Iterable[ReadBooks]) -> Report:
+    """Ask running services for every store's books and compare them. Raises Unavailable."""
+
+    async def read_all() -> tuple[int, Books]:
+        told = [await each() for each in services]
+        return sum(each.stores for each in told), Books(
+            orders=[book for each in told for book in each.orders],
+            holds=[book for each in told for book in each.holds],
+            stock=[book for each in told for book in each.stock],
+            payments=[book for each in told for book in each.payments],
+            charges=[book for each in told for book in each.charges],
+            in_flight=in_flight(key for each in told for key in each.keys_under_way),
+        )
+
+    return await compare(read_all)
+
+
+async def compare(read_all: Read) -> Report:
+    """Compare every store's books.
 
     The databases are read one after the other, so what moves meanwhile may look wrong: a
     difference counts only if every one of several readings shows it.
     """
-    books = await read(platform, told)
+    stores, books = await read_all()
     findings = examine(books)
     lasting = {finding for finding in findings if not finding.is_open}
     for _ in range(ATTEMPTS - 1):
         if not lasting:
             break
         await asyncio.sleep(PAUSE_S)
-        books = await read(platform)
+        stores, books = await read_all()
         findings = examine(books)
         lasting &= {finding for finding in findings if not finding.is_open}
     return Report(
-        stores=len(await platform.users.stores.list_stores()),
+        stores=stores,
         orders=len(books.orders),
         payments=len(books.payments),
         charges=len(books.charges),

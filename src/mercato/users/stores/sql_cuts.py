@@ -11,6 +11,8 @@ from mercato.kernel.tenancy import TenantId
 
 _WHOLE_STORE = "store"
 """A subject that is nobody's id."""
+_LOADED = 1_000
+_NEVER = (1 << 62) - 1
 _COMMIT_S = 1
 """A step is durable within that time, but in the worst of cases."""
 
@@ -57,17 +59,36 @@ class SqlCuts:
 
     async def load(self, *, at: datetime) -> list[Cut]:
         """Take up the cuts from before a restart, or of other replicas, that matter then; return them."""
+        taken: list[Cut] = []
+        after = at
+        while True:
+            found = await self.since(after, _LOADED)
+            for cut in found:
+                self._revocations.restore(*cut)
+            taken += found
+            if len(found) < _LOADED or found[-1].until <= after:
+                return taken
+            after = found[-1].until
+
+    def restore(self, subject: str, cut: str, until: datetime) -> None:
+        """Take up a cut that another process has made."""
+        self._revocations.restore(subject, cut, until)
+
+    async def since(self, after: datetime, limit: int) -> list[Cut]:
+        """Return those that matter for longer than `after`, the first to end first.
+
+        Those that end at one moment come together, though they be more than `limit`.
+        """
         rows = await self._db.search(
-            "SELECT tenant_id, subject, cut, until FROM token_cuts WHERE until > ? ORDER BY until",
-            (to_micros(at),),
+            "SELECT tenant_id, subject, cut, until FROM token_cuts WHERE until > ? AND until <= coalesce("
+            "(SELECT until FROM token_cuts WHERE until > ? ORDER BY until LIMIT 1 OFFSET ?),"
+            f" {_NEVER}) ORDER BY until",
+            (to_micros(after), to_micros(after), limit - 1),
         )
-        found = [
+        return [
             Cut(of_store(tenant) if subject == _WHOLE_STORE else subject, cut, from_micros(until))
             for tenant, subject, cut, until in rows
         ]
-        for each in found:
-            self._revocations.restore(*each)
-        return found
 
     async def purge(self, *, before: datetime, limit: int) -> int:
         """Delete up to `limit` cuts that no longer matter; return how many."""

@@ -1,0 +1,181 @@
+"""One service, as another calls it: within a deadline, with a breaker, and few repeats."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import msgspec
+from pyreqwest.client import Client
+from pyreqwest.exceptions import RequestError
+
+from mercato.adapters.http.breaker import Breaker, BreakerState
+from mercato.adapters.http.client import DEADLINE_HEADER, CircuitOpen, close, http_client
+from mercato.adapters.identity.service_tokens import PLATFORM, ClusterSecret
+from mercato.clients.refusals import NeighbourFailed, refusal
+from mercato.clients.retries import ATTEMPTS, RetryBudget, pause
+from mercato.kernel.errors import Kind, MercatoError, Unavailable
+from mercato.kernel.passing import request_id, seconds_left
+from mercato.kernel.tenancy import TenantId
+
+T = TypeVar("T")
+
+TIMEOUT_S = 1.5
+"""Shorter than what services give their neighbours, so that it is the breaker that learns of it."""
+_HOP_S = 0.02
+"""How much earlier than the caller each further service gives up."""
+
+
+class _Answer(msgspec.Struct, Generic[T], frozen=True):
+    data: T
+
+
+class Neighbour:
+    """Calls the internal endpoints of one service."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        caller: str,
+        secret: ClusterSecret | None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        """`caller` is the service that calls. Nothing is connected before the first call.
+
+        Without a secret to sign calls with, none is made.
+        """
+        self.name = name
+        self._url = url.rstrip("/")
+        self._caller = caller
+        self._secret = secret
+        self._breaker = breaker or Breaker()
+        self._budget = RetryBudget()
+        self._client: Client | None = None
+
+    @property
+    def state(self) -> BreakerState:
+        """Whether calls go through."""
+        return self._breaker.state(time.monotonic())
+
+    async def ask(
+        self,
+        path: str,
+        body: msgspec.Struct,
+        kind: type[T],
+        *,
+        tenant: TenantId = PLATFORM,
+        repeatable: bool = False,
+        timeout_s: float = TIMEOUT_S,
+    ) -> T:
+        """Call an endpoint and return what it answers, as a `kind`; None where it answers nothing.
+
+        `repeatable` is what does the same however often it is done. Raises what the service refused
+        the call with, and Unavailable.
+        """
+        if self._secret is None:
+            raise Unavailable(f"The {self.name} service cannot be asked: MERCATO_CLUSTER_SECRET is not set.")
+        left = seconds_left(timeout_s)
+        if left <= _HOP_S:
+            raise Unavailable(f"There is no time left to ask the {self.name} service.")
+        content = msgspec.json.encode(body)
+        self._budget.called()
+        until = time.monotonic() + left
+        try:
+            async with asyncio.timeout(left):
+                answered = await self._attempts(path, content, tenant, until, repeatable=repeatable)
+        except TimeoutError:
+            raise self._away() from None
+        return self._read(answered, kind)
+
+    async def _attempts(
+        self, path: str, content: bytes, tenant: TenantId, until: float, *, repeatable: bool
+    ) -> bytes:
+        for attempt in range(1, ATTEMPTS + 1):
+            try:
+                return await self._attempt(path, content, tenant, until)
+            except CircuitOpen:
+                raise
+            except Unavailable:
+                wait = pause(attempt)
+                late = time.monotonic() + wait + _HOP_S >= until
+                if not repeatable or late or attempt == ATTEMPTS or not self._budget.take():
+                    raise
+                await asyncio.sleep(wait)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _attempt(self, path: str, content: bytes, tenant: TenantId, until: float) -> bytes:
+        """Call once, and tell the breaker what became of it."""
+        now = time.monotonic()
+        number = self._breaker.allows(now)
+        if number is None:
+            raise CircuitOpen(
+                f"The {self.name} service keeps failing.", retry_after=self._breaker.retry_after(now)
+            )
+        try:
+            answered = await self._send(path, content, tenant, until)
+        except asyncio.CancelledError:
+            # Whose time is up was not answered; who was called off learns nothing of the other side.
+            if time.monotonic() >= until:
+                self._breaker.failed(number, time.monotonic())
+            else:
+                self._breaker.abandoned(number)
+            raise
+        except MercatoError as error:
+            if error.kind in {Kind.UNAVAILABLE, Kind.INTERNAL}:
+                self._breaker.failed(number, time.monotonic())
+            else:
+                self._breaker.succeeded(number, time.monotonic())
+            raise
+        self._breaker.succeeded(number, time.monotonic())
+        return answered
+
+    async def _send(self, path: str, content: bytes, tenant: TenantId, until: float) -> bytes:
+        assert self._secret is not None  # noqa: S101  `ask` has looked
+        if self._client is None:
+            self._client = http_client()
+        left = until - time.monotonic() - _HOP_S
+        request = (
+            self._client.post(self._url + path)
+            .bearer_auth(self._secret.call(issuer=self._caller, audience=self.name, tenant=tenant))
+            .header("content-type", "application/json")
+            .header(DEADLINE_HEADER, str(max(1, int(left * 1000))))
+            .body_bytes(content)
+        )
+        passed_on = request_id()
+        if passed_on is not None:
+            request = request.header("x-request-id", passed_on)
+        try:
+            response = await request.build().send()
+            answered = bytes(await response.bytes())
+        except RequestError:
+            raise self._away() from None
+        if response.status >= 300:
+            raise refusal(self.name, response.status, answered, response.get_header("retry-after"))
+        return answered
+
+    def _read(self, answered: bytes, kind: type[T]) -> T:
+        try:
+            if not answered:
+                return msgspec.convert(None, kind)
+            found: T = msgspec.json.decode(answered, type=_answer_of(kind)).data
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise NeighbourFailed(f"The {self.name} service's answer cannot be read: {error}") from None
+        return found
+
+    def _away(self) -> Unavailable:
+        return Unavailable(f"The {self.name} service is away.", retry_after=5)
+
+    async def close(self) -> None:
+        """Close the connections."""
+        if self._client is not None:
+            await close(self._client)
+
+
+def _answer_of(kind: Any) -> Any:  # noqa: ANN401  any type expression
+    return _Answer[kind]
+
+
+Connect = Callable[[str], Neighbour]
+"""Returns the neighbour of a name, always the same."""

@@ -1,0 +1,1 @@
+"""The gateway: one address before all services. It decides nothing that a service decides."""

@@ -1,0 +1,76 @@
+"""The shell of the gateway: it limits, routes, logs and counts requests, and passes them on."""
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+from mercato.gateway.everywhere import ask_all
+from mercato.gateway.origin import Proxies
+from mercato.gateway.table import EVERY, Table
+from mercato.gateway.upstream import Passage, Passed, Upstream
+from mercato.web.errors import HeadersTooLarge
+from mercato.web.http import Request, Response
+from mercato.web.shell import MAX_HEADER_BYTES, Seen, Shell, check_framing
+
+_LIMITED = "x-ratelimit-limit"
+
+
+class GatewayShell(Shell):
+    """Answers what is the gateway's own as any shell does, and passes on the rest."""
+
+    def __init__(
+        self,
+        table: Table,
+        upstreams: Mapping[str, Upstream],
+        *,
+        proxies: Proxies,
+        max_body: int,
+        **shell: Any,  # noqa: ANN401  a Shell's own
+    ) -> None:
+        """Build on a Shell, which gets what else is given."""
+        super().__init__(table.router, max_body=max_body, **shell)
+        self._table = table
+        self._upstreams = upstreams
+        self._proxies = proxies
+
+    async def _answer(self, request: Request, seen: Seen, task: "asyncio.Task[Any]") -> Response:
+        origin = self._proxies.origin(request)
+        # For the limits and the log: the client is whom a trusted proxy speaks for.
+        request.client, request.secure = origin.client, origin.secure
+        if request.header_bytes > MAX_HEADER_BYTES:
+            raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
+        check_framing(request.headers)
+        service, endpoint = self._table.find(request.method, request.path)
+        if service is None:
+            # It is for everybody, and only services can tell what a token is worth.
+            request.headers = {
+                name: value for name, value in request.headers.items() if name != "authorization"
+            }
+            return await super()._answer(request, seen, task)
+        told = self._limits.of_address(request.client, seen.at)
+        seen.limits = told if isinstance(told, list) else await told
+        seen.endpoint = endpoint
+        passage = Passage(
+            request,
+            seen.request_id,
+            origin,
+            limit=endpoint.max_body or self._max_body,
+            deadline_s=endpoint.deadline_s or self.under_way.deadline_s,
+            is_download=bool(endpoint.produces),
+        )
+        self.under_way.allow(task, passage.deadline_s + 1)
+        if service == EVERY:
+            return await ask_all(list(self._upstreams.values()), passage)
+        return await self._upstreams[service].send(passage)
+
+    def _dress(self, request: Request, response: Response, seen: Seen) -> None:
+        if not isinstance(response, Passed):
+            super()._dress(request, response, seen)
+            return
+        names = {name for name, _ in response.headers}
+        if _LIMITED not in names:
+            response.headers.extend(seen.limits)
+        if "x-request-id" not in names:
+            response.headers.append(("x-request-id", seen.request_id))
+        if response.stream is not None:
+            response.stream = self._under_way(response.stream, response.close)
