@@ -299,6 +299,18 @@ async def test_a_queue_that_is_deleted_is_made_anew(rabbit: World) -> None:
             await asyncio.sleep(0.05)
 
 
+async def test_events_wait_for_a_consumer_that_has_never_been_started(rabbit: World) -> None:
+    name = rabbit.names("later")
+    sender = RabbitBus(rabbit.names.url, name="test", consumers={name: THINGS})
+    await publish_all(sender, [message(n) for n in range(1, 11)])
+    await sender.stop()
+    reader = Reader()
+    rabbit.bus.subscribe(name, THINGS, reader.receive)
+    await rabbit.start(rabbit.bus)
+    await reader.until(10)
+    assert reader.taken == [f"k:{n}".encode() for n in range(1, 11)]
+
+
 def test_of_a_key_nothing_counts_as_sent_after_what_was_not_confirmed() -> None:
     sent = [message(1, "a"), message(2, "b"), message(3, "a"), message(4, "b"), message(5, "c")]
     assert confirmed_in_order(sent, [True, False, True, True, True]) == [1, 3, 5]

@@ -8,6 +8,7 @@ import pytest
 from tests.brokers import skip_without_rabbitmq
 from tests.rabbitmq_server import RabbitmqServer
 from tests.running import Platform, Shopper, add_product, free_port, open_store, order_of
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -42,8 +43,12 @@ async def test_a_platform_starts_without_its_broker_and_catches_up_when_it_comes
 
         await asyncio.to_thread(broker.start)
         await shop.until(f"/api/v1/orders/{first}", "status", "confirmed", within_s=60)
-        await shop.until(f"/api/v1/orders/{await _buy(shop, product)}", "status", "confirmed")
-        assert (await shop.get("/health")).json["checks"]["bus"] == "ok"
+        await shop.until(f"/api/v1/orders/{await _buy(shop, product)}", "status", "confirmed", within_s=30)
+
+        async def joined() -> bool:
+            return bool((await shop.get("/health")).json["checks"]["bus"] == "ok")
+
+        await until(joined)
         assert b"mercato_bus_connected 1.0" in (await shop.get("/metrics")).body
     assert own_platform.stop() == 0
     own_platform.start()

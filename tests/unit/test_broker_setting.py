@@ -1,10 +1,12 @@
 """The broker's setting says what is wrong with it, and never what it holds."""
 
 import sys
+from importlib import import_module, resources
+from pathlib import Path
 
 import pytest
 
-from mercato.runtime.broker import broker_of
+from mercato.runtime.broker import CONSUMERS, broker_of
 from mercato.runtime.settings import Settings, WrongSetting, describe, load
 
 
@@ -34,3 +36,9 @@ def test_a_url_of_something_else_is_refused_and_its_password_not_told(url: str) 
 def test_the_url_is_shown_nowhere() -> None:
     shown = describe({"MERCATO_BROKER_URL": "amqp://user:secret-word@broker"})
     assert "secret-word" not in str(shown)
+
+
+def test_every_service_that_consumes_events_has_its_queue_made_whoever_starts_first() -> None:
+    packages = Path(str(resources.files("mercato"))).glob("*/subscribers.py")
+    found = {file.parent.name: import_module(f"mercato.{file.parent.name}.subscribers") for file in packages}
+    assert {name: module.FAMILIES for name, module in found.items()} == CONSUMERS

@@ -1,9 +1,20 @@
 """Which bus connects the services."""
 
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mercato.messaging.bus import Bus
+from mercato.orders import subscribers as orders
+from mercato.payments import subscribers as payments
+from mercato.products import subscribers as products
 from mercato.runtime.settings import Settings, WrongSetting
+
+CONSUMERS: Mapping[str, frozenset[str]] = {
+    "orders": orders.FAMILIES,
+    "payments": payments.FAMILIES,
+    "products": products.FAMILIES,
+}
+"""Who consumes what: any process makes the queues of all, whichever is started first."""
 
 
 def broker_of(settings: Settings, name: str) -> Bus | None:
@@ -25,7 +36,7 @@ def broker_of(settings: Settings, name: str) -> Bus | None:
             f"MERCATO_BROKER_URL needs the driver of RabbitMQ, which is missing ({error.name});"
             " install mercato[rabbitmq]."
         ) from None
-    return RabbitBus(settings.broker_url, name=name)
+    return RabbitBus(settings.broker_url, name=name, consumers=CONSUMERS)
 
 
 def _is_amqp(url: str) -> bool:

@@ -7,7 +7,7 @@ refuses is for bytes alone that its database cannot keep.
 
 import asyncio
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
 import aio_pika
@@ -36,16 +36,22 @@ _HEARD_MOST = 10_000
 class RabbitBus:
     """See messaging.bus.Bus."""
 
-    def __init__(self, url: str, *, name: str) -> None:
-        """`url` is `amqp://USER:PASSWORD@HOST:PORT/VHOST` or `amqps://`; `name` is what operators see."""
+    def __init__(self, url: str, *, name: str, consumers: Mapping[str, frozenset[str]] | None = None) -> None:
+        """`url` is `amqp://USER:PASSWORD@HOST:PORT/VHOST` or `amqps://`; `name` is what operators see.
+
+        `consumers` are those of other processes, with their families: their queues are made before
+        anything is published, so that nothing is lost on a service that has never been started.
+        """
         self._url = url
         self._name = name
-        self._publisher = _Publisher(url, f"{name} relay")
+        self._known = dict(consumers or {})
+        self._publisher = _Publisher(url, f"{name} relay", self._known)
         self._consumers: list[RabbitConsumer] = []
         self._running: list[asyncio.Task[None]] = []
 
     def subscribe(self, consumer: str, families: frozenset[str], receive: Receive) -> None:
         """Deliver every event of these families to `consumer`, whose replicas share them."""
+        self._known[consumer] = families
         declare = partial(declare_queue, consumer=consumer, families=families)
         self._consumers.append(RabbitConsumer(self._url, f"{self._name} inbox {consumer}", declare, receive))
 
@@ -92,12 +98,13 @@ class _Publisher:
     It is apart from those of consumers: a broker that is short of memory stops reading from publishers.
     """
 
-    def __init__(self, url: str, name: str) -> None:
+    def __init__(self, url: str, name: str, consumers: Mapping[str, frozenset[str]]) -> None:
         self.unconfirmed = 0
         self.usable = True
         """Whether the last attempt to publish went well."""
         self._url = url
         self._name = name
+        self._consumers = consumers
         self._opening = asyncio.Lock()
         self._connection: AbstractConnection | None = None
         self._channel: AbstractChannel | None = None
@@ -145,6 +152,8 @@ class _Publisher:
                 self._connection = await connect(self._url, self._name)
                 async with asyncio.timeout(CONNECT_DEADLINE_S):
                     self._channel = await self._connection.channel(publisher_confirms=True)
+                    for consumer, families in self._consumers.items():
+                        await declare_queue(self._channel, consumer, families)
                     self._exchange = await declare_exchange(self._channel)
             except Exception as error:
                 self.usable = False

@@ -15,7 +15,7 @@ for library in ("aio_pika", "aiormq"):
     logging.getLogger(library).setLevel(logging.CRITICAL)
 
 EXCHANGE = "mercato.events"
-CONNECT_DEADLINE_S = 5.0
+CONNECT_DEADLINE_S = 10.0
 """For a connection, and for what is declared on it."""
 CLOSE_DEADLINE_S = 3.0
 HEARTBEAT_S = 10
