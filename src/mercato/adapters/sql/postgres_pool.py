@@ -71,44 +71,66 @@ class Pool:
         self._opening = asyncio.Lock()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
         self._acquiring: set[asyncio.Future[Any]] = set()
+        self._waiting = 0
+        """How many wait for the driver's pool, to which connections go back then."""
+        self._idle: list[Connection] = []
+        self._closing = False
 
     @asynccontextmanager
     async def lend(self, tenant: TenantId | None, *, step: bool = False) -> AsyncIterator[Connection]:
         """Lend a connection that works for `tenant`, in a transaction if it is for a step."""
         pool = self._pool or await self._open()
         connection = await self._acquire(pool)
+        good = False
         try:
             if self._settings.set_local:
                 async with connection.transaction():
                     await connection.fetchrow(_SET_LOCAL, tenant or "", self._settings.schema)
                     yield connection
-                return
-            if tenant is not None:
-                await connection.work_for(tenant)  # type: ignore[attr-defined]  # the proxy passes it on
-            if not step:
-                yield connection
-                return
-            async with connection.transaction():
-                yield connection
+            else:
+                if tenant is not None:
+                    await connection.work_for(tenant)  # type: ignore[attr-defined]  # the proxy passes it on
+                if step:
+                    async with connection.transaction():
+                        yield connection
+                else:
+                    yield connection
+            good = True
         except asyncpg.InternalClientError:
             # The server has ended the connection, and the driver has not seen it yet.
             connection.terminate()
             raise
         finally:
-            await pool.release(connection)
+            if good and not self._waiting and not self._closing:
+                self._idle.append(connection)
+            else:
+                await pool.release(connection)
 
     async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
-        if pool.get_idle_size():
-            return await pool.acquire(timeout=ACQUIRE_DEADLINE_S)
+        # The driver's pool takes two tasks to lend a connection and get it back: three times a point read.
+        while self._idle:
+            connection = self._idle.pop()
+            if _is_open(connection):
+                return connection
+            await pool.release(connection)
         # A connection that is being made is made to the end: whoever waits for it may go away.
         acquiring = asyncio.ensure_future(pool.acquire(timeout=ACQUIRE_DEADLINE_S))
         self._acquiring.add(acquiring)
-        acquiring.add_done_callback(self._acquiring.discard)
+        self._waiting += 1
+        acquiring.add_done_callback(self._acquired)
         try:
-            return await asyncio.shield(acquiring)
+            connection = await asyncio.shield(acquiring)
         except asyncio.CancelledError:
             acquiring.add_done_callback(lambda done: self._give_back(pool, done))
             raise
+        if not _is_open(connection):
+            await pool.release(connection)
+            raise asyncpg.InterfaceError("the server has ended the connection while it was lent")
+        return connection
+
+    def _acquired(self, acquiring: "asyncio.Future[Connection]") -> None:
+        self._acquiring.discard(acquiring)
+        self._waiting -= 1
 
     def _give_back(
         self, pool: "asyncpg.Pool[asyncpg.Record]", acquired: "asyncio.Future[Connection]"
@@ -144,11 +166,22 @@ class Pool:
 
     async def close(self) -> None:
         """Close every connection."""
+        self._closing = True
         while self._acquiring:
             await asyncio.gather(*self._acquiring, return_exceptions=True)
         if self._pool is not None:
+            while self._idle:
+                await self._pool.release(self._idle.pop())
             await self._pool.close()
             self._pool = None
+
+
+def _is_open(connection: Connection) -> bool:
+    try:
+        return not connection.is_closed()
+    except asyncpg.InterfaceError:
+        # It was closed, and the driver's pool has taken it back.
+        return False
 
 
 async def _check_sessions(url: str) -> None:
