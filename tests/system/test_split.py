@@ -58,14 +58,21 @@ class Split:
 
     def services(self, name: str) -> list[psutil.Process]:
         """Return a service's processes; none while it is started anew."""
-        children = psutil.Process(self.process.pid).children()
-        return [child for child in children if child.cmdline()[3:5] == ["serve", name]]
+        return [child for child in psutil.Process(self.process.pid).children() if serves(child, name)]
 
     def url_of(self, name: str) -> str:
         """Return where a service is, as it was told at the start."""
         found = re.search(rf"^  {name} +(http\S+)$", self.out, re.MULTILINE)
         assert found is not None, self.out
         return found[1]
+
+
+def serves(process: psutil.Process, name: str) -> bool:
+    """Say whether a process is a service's, and lives."""
+    try:
+        return process.cmdline()[3:5] == ["serve", name]
+    except (psutil.NoSuchProcess, psutil.ZombieProcess):
+        return False
 
 
 @contextmanager
