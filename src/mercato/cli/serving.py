@@ -8,9 +8,9 @@ from contextlib import nullcontext
 
 from mercato import __version__
 from mercato.cli.common import settings
+from mercato.runtime.prefork import GATEWAY, is_worker, serve_workers
 from mercato.runtime.server import Build, run, run_process
 from mercato.runtime.settings import Settings, load
-from mercato.runtime.workers import GATEWAY, is_worker, serve_workers
 
 PORTS = {
     GATEWAY: 4000,

@@ -19,8 +19,8 @@ from mercato.kernel.principal import Principal
 from mercato.runtime.apart import cluster_secret
 from mercato.runtime.app import contract_of, cors_of, openapi_routes
 from mercato.runtime.embedded import Embedded
+from mercato.runtime.prefork import GATEWAY
 from mercato.runtime.settings import Settings, WrongSetting, load
-from mercato.runtime.workers import GATEWAY
 from mercato.web import docs
 from mercato.web import health as health_web
 from mercato.web.access_log import AccessLog, Write

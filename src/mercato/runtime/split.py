@@ -11,10 +11,10 @@ from prometheus_client import CollectorRegistry
 
 from mercato.adapters.identity.keys import KeyRing
 from mercato.runtime import logs
+from mercato.runtime.prefork import GATEWAY
 from mercato.runtime.server import PortInUse, check_port, free_port
 from mercato.runtime.settings import Settings, reachable, variable
 from mercato.runtime.supervisor import Child, supervise
-from mercato.runtime.workers import GATEWAY
 
 log = logging.getLogger(__name__)
 
