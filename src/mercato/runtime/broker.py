@@ -4,15 +4,19 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from mercato.messaging.bus import Bus
+from mercato.notifications import subscribers as notifications
 from mercato.orders import subscribers as orders
 from mercato.payments import subscribers as payments
 from mercato.products import subscribers as products
 from mercato.runtime.settings import Settings, WrongSetting
+from mercato.users import subscribers as users
 
 CONSUMERS: Mapping[str, frozenset[str]] = {
+    "notifications": notifications.FAMILIES,
     "orders": orders.FAMILIES,
     "payments": payments.FAMILIES,
     "products": products.FAMILIES,
+    "users": users.FAMILIES,
 }
 """Who consumes what: any process makes the queues of all, whichever is started first."""
 

@@ -118,21 +118,16 @@ def build(
     lifetime = timedelta(seconds=settings.token_ttl_s)
     tokens, verifier, revocations = _identity(keys, settings, clock)
     cuts = SqlCuts(db, revocations)
-    attempts = shared.attempts
-    tenants = SqlTenants(steps, cuts)
-    directory = CachedDirectory(tenants, clock=clock)
-    tenants.on_change(_heard_by_all(directory, shared.signals))
-    passwords = Argon2Passwords()
+    tenants, directory = _tenants(steps, cuts, shared.signals, clock)
+    passwords, attempts = Argon2Passwords(), shared.attempts
     signed_in, users_store = SqlSessions(steps, cuts), SqlUsers(steps, cuts)
     sessions = Sessions(tokens, SessionTerms(lifetime, timedelta(days=settings.refresh_ttl_days)), signed_in)
     stores = Stores(tenants, passwords, sessions, default_tier=settings.default_tier)
     machines = Machines(SqlApiClients(steps, cuts), stores, tokens, attempts, lifetime=lifetime)
     links = Links(users_store, shared.link_limit, secret=keys.hash_secret, url=settings.link)
-    users = Users(
-        users_store, stores, passwords, sessions, signed_in=signed_in, attempts=attempts, links=links
-    )
-    credentials = Credentials(users_store, stores, passwords, sessions, attempts=attempts, links=links)
-
+    who = (users_store, stores, passwords, sessions)
+    users = Users(*who, signed_in=signed_in, attempts=attempts, links=links)
+    credentials = Credentials(*who, attempts=attempts, links=links)
     parts = ServiceParts(
         name="users",
         steps=steps,
@@ -167,6 +162,16 @@ def build(
         people=KnownPeople(users_store, links, clock=clock),
         take_up=lambda: cuts.load(at=clock()),
     )
+
+
+def _tenants(
+    steps: Steps, cuts: SqlCuts, signals: Signals, clock: Clock
+) -> tuple[SqlTenants, CachedDirectory]:
+    """Wire the stores of the platform, and the directory that all replicas keep of them."""
+    tenants = SqlTenants(steps, cuts)
+    directory = CachedDirectory(tenants, clock=clock)
+    tenants.on_change(_heard_by_all(directory, signals))
+    return tenants, directory
 
 
 def _purgers(
