@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-engines demo up test test-embedded test-split check fmt lint types coverage bench snapshot \
+.PHONY: help setup setup-engines demo up cluster test test-embedded test-split check fmt lint types coverage bench snapshot \
   openapi client fuzz clean up-d down logs health migrate-up migrate-down api-docs test-coverage test-performance \
   load-test
 
@@ -55,6 +55,9 @@ migrate-up: setup ## Bring the databases to the newest schema
 
 migrate-down: setup ## Take one schema back, which loses what it kept: SERVICE=users, TO=-1
 	@$(BIN)/mercato migrate down --service "$(SERVICE)" --to "$(or $(TO),-1)"
+
+cluster: setup ## Run a process per service with the demo, on private PostgreSQL, RabbitMQ and Redis
+	@$(BIN)/python -m tools.cluster
 
 test: setup ## Run every test
 	@$(BIN)/python -m pytest
