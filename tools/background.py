@@ -33,7 +33,7 @@ def up(settings: Settings) -> str:
         return f"It is running already, as process {pid}, at {settings.own_url}."
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _log(settings).open("ab") as log:
-        started = subprocess.Popen(  # noqa: S603  this very program
+        started = subprocess.Popen(
             [sys.executable, *_COMMAND],
             stdin=subprocess.DEVNULL,
             stdout=log,
