@@ -2,17 +2,18 @@
 
 import signal
 import socket
+import sqlite3
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
 
-from tests.commands import environment, wait_until
+from tests.commands import environment, serving, wait_until
 from tests.running import START_DEADLINE_S, STOP_DEADLINE_S, Platform, free_port
 
 EXITS = 20
@@ -49,6 +50,23 @@ def test_ctrl_c_while_it_starts_ends_it_without_a_trace(module: str, tmp_path: P
     expected = ("import time:", '{"ts"')
     odd = [line for line in (tmp_path / "err").read_text().splitlines() if not line.startswith(expected)]
     assert odd == []
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_an_export_that_is_ended_leaves_no_draft(number: signal.Signals, tmp_path: Path) -> None:
+    with serving("up", folder=tmp_path):
+        pass
+    before = {each.name for each in tmp_path.iterdir()} | {"err"}
+    with closing(sqlite3.connect(tmp_path / "mercato-data" / "users.db", isolation_level=None)) as writer:
+        # An export waits for whoever writes.
+        writer.execute("BEGIN IMMEDIATE")
+        with begun("export", "--out", "secret.gz", folder=tmp_path) as process:
+            wait_until(lambda: any(tmp_path.glob(".secret.gz.*")))
+            process.send_signal(number)
+
+            assert process.wait(STOP_DEADLINE_S) == 128 + number
+    assert {each.name for each in tmp_path.iterdir()} == before
+    assert (tmp_path / "err").read_text() == ""
 
 
 def in_flight(platform: Platform) -> float:
