@@ -236,7 +236,7 @@ def version(*, json: JsonFlag = False) -> None:
 def main() -> None:
     """Run the command line. A refusal is one sentence on standard error and exit code 2."""
     for number in (signal.SIGTERM, signal.SIGHUP):
-        # What is half done is cleared away: an export's draft is as secret as the export. Servers do otherwise.
+        # What is half done is cleared away: an export's draft is a secret too. Servers do otherwise.
         signal.signal(number, lambda number, _: sys.exit(128 + number))
     with refused():
         try:
