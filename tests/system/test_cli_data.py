@@ -269,7 +269,7 @@ def test_what_changes_something_can_tell_it_as_json(folder: Path) -> None:
     told("keys", "rotate")
     assert told("keys", "retire", first)["until"]
     assert told("migrate", "down", "--service", "orders") == {"orders": "orders_0001"}
-    assert set(told("migrate", "up")) == {"users", "products", "orders", "payments"}
+    assert set(told("migrate", "up")) == {"users", "products", "orders", "payments", "notifications"}
 
 
 def customer(server: Server) -> str:

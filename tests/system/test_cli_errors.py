@@ -79,7 +79,7 @@ def test_a_wrong_setting_stops_every_command_that_reads_settings(
 
 
 def test_a_folder_that_is_not_there_is_named_and_not_made(tmp_path: Path) -> None:
-    making = SERVES | {"migrate up"} | TELLS_BY_ITSELF
+    making = SERVES | {"migrate up", "import"} | TELLS_BY_ITSELF
     for line, ended in run_all([LINES[each] for each in WITH_DATA - making], folder=tmp_path).items():
         assert_a_sentence(line, ended)
         assert str(tmp_path / "mercato-data") in ended.err, (line, ended)
