@@ -9,12 +9,13 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from http.client import HTTPConnection
+from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from urllib.parse import urlsplit
 
 import psutil
 
+from mercato.runtime.server import PortInUse, check_port
 from mercato.runtime.settings import Settings, WrongSetting, load
 
 _COMMAND = ["-m", "mercato", "up"]
@@ -31,6 +32,8 @@ def up(settings: Settings) -> str:
     """Start it unless it runs, and wait until it is ready."""
     if (pid := _running(settings)) is not None:
         return f"It is running already, as process {pid}, at {settings.own_url}."
+    # Another program there might be as healthy, and would be taken for this one.
+    check_port(settings.host, settings.port)
     settings.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
     with _log(settings).open("ab") as log:
         started = subprocess.Popen(
@@ -117,7 +120,7 @@ def _health(settings: Settings, path: str) -> str | None:
         connection.request("GET", path)
         answer = connection.getresponse()
         text = answer.read().decode()
-    except OSError:
+    except (OSError, HTTPException):
         return None
     finally:
         connection.close()
@@ -128,7 +131,7 @@ def main(words: list[str]) -> int:
     """Carry out one command."""
     try:
         print(COMMANDS[words[0]](load(os.environ)))
-    except (_Failed, WrongSetting) as failed:
+    except (_Failed, PortInUse, WrongSetting) as failed:
         print(f"mercato: {failed}", file=sys.stderr)
         return 1
     return 0

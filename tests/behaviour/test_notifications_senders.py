@@ -1,6 +1,7 @@
 """What every sender of emails does, and what a mail server may do to one."""
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -374,6 +375,36 @@ async def test_a_mail_goes_encrypted_and_signed_in_to_a_server_that_is_trusted(
             await smtp(server, **login | {"password": "wrong-canary"}).send(mail())
         assert "wrong-canary" not in str(told.value)
         assert len(server.taken) == 1
+
+
+@pytest.mark.parametrize("mechanism", ["PLAIN", "LOGIN"])
+async def test_a_server_that_repeats_what_it_is_told_tells_nobody_the_password(mechanism: str) -> None:
+    ended = asyncio.Event()
+
+    async def parrot(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"220 parrot\r\n")
+        while line := await reader.readline():
+            said = line.strip()
+            if said.startswith(b"EHLO"):
+                writer.write(b"250-parrot\r\n250 AUTH " + mechanism.encode() + b"\r\n")
+            elif said.startswith(b"AUTH LOGIN"):
+                writer.write(b"334 UGFzc3dvcmQ6\r\n")
+            else:
+                meant = base64.b64decode(said.split()[-1] + b"==").replace(b"\0", b" ")
+                writer.write(b"535 " + b"x" * 280 + b" what is " + said + b", or " + meant + b"?\r\n")
+        writer.close()
+        ended.set()
+
+    listener = await asyncio.start_server(parrot, "127.0.0.1", 0)
+    port = listener.sockets[0].getsockname()[1]
+    async with listener, asyncio.timeout(5):
+        with pytest.raises(NotSentNow, match="535") as told:
+            await smtp(MailServer(port), user=USER, password=PASSWORD).send(mail())
+        await ended.wait()
+    login = base64.b64encode(PASSWORD.encode()).decode()
+    plain = base64.b64encode(f"\0{USER}\0{PASSWORD}".encode()).decode()
+    # Not even a part of it, where what the server says is cut.
+    assert [part for part in (PASSWORD[:6], login[:6], plain[16:22]) if part in str(told.value)] == []
 
 
 async def test_a_server_that_offers_no_encryption_is_given_nothing(server: MailServer) -> None:

@@ -7,7 +7,7 @@ import pytest
 
 from mercato.kernel.ids import uuid7
 from tests.asgi_client import Answer
-from tests.behaviour.users_mail import NEW_PASSWORD, Mail
+from tests.behaviour.users_mail import NEW_PASSWORD, Mail, welcomed_admin
 from tests.behaviour.users_platform import Platform, bearer, start
 from tests.conftest import OpenDatabase
 
@@ -26,9 +26,9 @@ def mail(platform: Platform) -> Mail:
 
 
 @pytest.fixture
-async def admin(platform: Platform) -> str:
+async def admin(platform: Platform, mail: Mail) -> str:
     """The token of the admin of the store `shop`."""
-    return str((await platform.onboard("shop"))["token"])
+    return await welcomed_admin(platform, mail)
 
 
 async def flat(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.asgi_client import Answer
-from tests.behaviour.users_mail import NEW_PASSWORD, USERS, Mail, is_refused
+from tests.behaviour.users_mail import NEW_PASSWORD, USERS, Mail, is_refused, welcomed_admin
 from tests.behaviour.users_platform import PASSWORD, Platform, bearer, start
 from tests.conftest import OpenDatabase
 
@@ -25,9 +25,9 @@ def mail(platform: Platform) -> Mail:
 
 
 @pytest.fixture
-async def admin(platform: Platform) -> str:
+async def admin(platform: Platform, mail: Mail) -> str:
     """The token of the admin of the store `shop`."""
-    return str((await platform.onboard("shop"))["token"])
+    return await welcomed_admin(platform, mail)
 
 
 async def invite(platform: Platform, admin: str, **changed: object) -> Answer:

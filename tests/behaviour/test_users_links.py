@@ -88,6 +88,25 @@ async def test_a_link_expires(platform: Platform, mail: Mail) -> None:
     assert is_refused(await mail.verify(late))
 
 
+@pytest.mark.parametrize("kind", ["reset-password", "accept-invitation"])
+async def test_whoever_becomes_an_operator_has_no_links_of_before(
+    platform: Platform, mail: Mail, kind: str
+) -> None:
+    """A store's admins could read those in its mailbox."""
+    operator = await platform.operator()
+    body = {"email": "ada@example.com", "first_name": "Ada", "last_name": "L"}
+    made = await platform.send("POST", USERS, body, headers=bearer(operator))
+    ada = made.json["data"]["id"]
+    invitation = await mail.token("accept-invitation")
+    before = invitation if kind == "accept-invitation" else await mail.reset_token()
+    promoted = await platform.send("PUT", f"{USERS}/{ada}", {"role": "operator"}, headers=bearer(operator))
+    assert promoted.status == 200, promoted.body
+    use = mail.accept if kind == "accept-invitation" else mail.reset
+    assert is_refused(await use(before))
+    assert (await mail.reset(await mail.reset_token())).status == 204
+    assert (await platform.login("ada@example.com", NEW_PASSWORD)).status == 200
+
+
 async def test_a_link_is_for_one_purpose_and_one_account(platform: Platform, mail: Mail) -> None:
     await platform.register()
     verifying = await mail.token("verify-email")

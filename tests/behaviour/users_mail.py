@@ -94,3 +94,10 @@ def is_refused(answer: Answer) -> bool:
     return (answer.status, answer.code) == (400, "VALIDATION_ERROR") and details == [
         {"field": "token", "message": REFUSED}
     ]
+
+
+async def welcomed_admin(platform: Platform, mail: Mail) -> str:
+    """Open the store `shop`; return the token of its admin, whose first mail is not to be seen again."""
+    token = str((await platform.onboard("shop"))["token"])
+    await mail.sent()
+    return token

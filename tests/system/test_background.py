@@ -71,6 +71,16 @@ def test_what_cannot_start_is_told_with_its_reason_and_leaves_nothing(background
     assert not background.pid_file.exists()
 
 
+def test_another_platform_at_the_address_is_not_taken_for_this_one(
+    background: Background, tmp_path: Path
+) -> None:
+    assert background("up").returncode == 0
+    other = Background(tmp_path / "other", background.port)
+    refused = other("up")
+    assert (refused.returncode, "is in use" in refused.stderr) == (1, True), refused
+    assert not other.pid_file.exists()
+
+
 def test_a_number_that_has_passed_to_another_program_is_left_alone(background: Background) -> None:
     background.folder.mkdir()
     background.pid_file.write_text(f"{os.getpid()}\n")

@@ -227,7 +227,7 @@ def test_where_only_an_operator_opens_stores_the_demo_says_so(tmp_path: Path) ->
     with serving("up", folder=tmp_path, MERCATO_ONBOARDING="operator") as server:
         refusal = mercato("demo", "--url", server.url, folder=tmp_path).refusal
 
-    assert refusal.startswith("The store could not be opened: ")
+    assert refusal.startswith("The store could not be opened: only operators open stores there")
 
 
 def test_somebody_elses_store_of_that_name_is_not_touched(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from mercato.runtime.embedded import Embedded
 from mercato.runtime.settings import Settings
 from mercato.web.endpoint import Endpoint
 from tests.commands import Server, mercato, serving, wait_until
-from tests.running import Platform, Shopper, Store, add_product, open_store, order_of
+from tests.running import Platform, Shopper, Store, add_product, items_of, open_store, order_of
 
 REQUEST = {"X-Request-Id": "compared"}
 VOLATILE = {"GET /api/v1/audit-log"}
@@ -96,7 +96,7 @@ async def all_that_can_be_read(
                 found[f"{number} {path}"] = answer.body
                 if not names and is_list(endpoint) and answer.status == 200:
                     name = f"{endpoint.resource.removesuffix('s')}_id"
-                    ids[name] |= {each["id"] for each in answer.data}
+                    ids[name] |= {each["id"] for each in items_of(answer) if "id" in each}
     return found
 
 

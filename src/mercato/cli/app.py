@@ -1,5 +1,6 @@
 """`mercato`: the commands, and how a failure is told."""
 
+import signal
 import sys
 from typing import Annotated, Literal
 
@@ -247,6 +248,9 @@ def version(*, json: JsonFlag = False) -> None:
 
 def main() -> None:
     """Run the command line. A refusal is one sentence on standard error and exit code 2."""
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        # What is half done is cleared away: an export's draft is a secret too. Servers do otherwise.
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     with refused():
         try:
             app(print_error=False, exit_on_error=False)

@@ -31,15 +31,22 @@ def refused() -> Iterator[None]:
         yield
         sys.stdout.flush()
     except BrokenPipeError:
-        # Whoever read has seen enough, as `head` does. What is left must not be written at the exit either.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # Whoever read has seen enough, as `head` does.
+        _drop_output()
         sys.exit(1)
     except Exception as error:
         sentence = _sentence(error)
         if sentence is None:
             raise
+        if isinstance(error, OSError) and error.filename is None:
+            _drop_output()
         print(f"mercato: {sentence}", file=sys.stderr)
         sys.exit(2)
+
+
+def _drop_output() -> None:
+    """See to it that what is left of the output, and cannot be written, is not tried again at the exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _sentence(error: Exception) -> str | None:
@@ -64,8 +71,11 @@ def _sentence(error: Exception) -> str | None:
         return str(error)
     if isinstance(error, sqlite3.Error):
         return f"A database of the data folder cannot be used: {error}; `mercato doctor` tells which."
-    if isinstance(error, OSError) and error.filename is not None:
-        return f"{os.fspath(error.filename)} cannot be used: {error.strerror}."
+    if isinstance(error, OSError) and error.strerror:
+        what = "A file, or the output," if error.filename is None else os.fspath(error.filename)
+        return f"{what} cannot be used: {error.strerror}."
+    if isinstance(error, UnicodeEncodeError):
+        return "Something on the command line is no text: it is not in UTF-8."
     return None
 
 

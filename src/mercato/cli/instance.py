@@ -1,7 +1,6 @@
 """`mercato export` and `mercato import` of a whole instance: its backup, and its restore."""
 
 import asyncio
-import os
 import sqlite3
 import sys
 from collections.abc import Iterator
@@ -111,4 +110,4 @@ def _told_in_a_sentence() -> Iterator[None]:
         raise Refused(f"A database cannot be used: {error}.") from error
     except OSError as error:
         where = error.filename or "The file"
-        raise Refused(f"{where} cannot be used: {os.strerror(error.errno or 0)}.") from error
+        raise Refused(f"{where} cannot be used: {error.strerror or error}.") from error

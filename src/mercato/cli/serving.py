@@ -48,6 +48,7 @@ def serve_all(*, host: str | None, port: int | None, data: str | None, demo: boo
             threading.Thread(target=_demo, args=(url,), daemon=True).start()
 
     run_process(chosen, SCHEMAS, lambda: Embedded(chosen).process, ready)
+    end()
 
 
 def serve_one(
@@ -69,6 +70,19 @@ def serve_one(
             _say(f"Mercato {__version__}: {service} alone at {where}, data in {_data_of(chosen)}")
 
     run(chosen, *_built(service, chosen), ready, shares_port=is_worker())
+    end()
+
+
+def end() -> None:
+    """End a process that has stopped in order; where its HTTP client was in use, at once.
+
+    The client's threads may still let go of what a request held. One that asks for the interpreter while
+    that is being taken down aborts the process.
+    """
+    if "pyreqwest" in sys.modules:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def serve_split(*, host: str | None, port: int | None, data: str | None, demo: bool) -> None:

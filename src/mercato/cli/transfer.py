@@ -38,6 +38,9 @@ def whole(path: Path) -> Iterator[IO[bytes]]:
     """Write a file beside `path` and put it in its place once it is whole and on disk."""
     if path.is_dir():
         raise Refused(f"{path} is a folder; --out names a file.")
+    if path.exists() and not path.is_file():
+        # Put in its place, a file would take away a device from the whole machine.
+        raise Refused(f"{path} is no regular file; --out names a file.")
     # Only its owner may read it: it holds what a store knows of people.
     try:
         descriptor, draft = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)

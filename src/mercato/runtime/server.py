@@ -7,7 +7,6 @@ import logging
 import os
 import signal
 import socket
-import sys
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
@@ -218,9 +217,10 @@ def with_parent(stop: Callable[[], None]) -> None:
 
 
 def _stop_or_exit(stopping: asyncio.Event, number: int) -> None:
-    """Drain at the first signal, exit at once at the second."""
+    """Drain at the first signal, exit at once at the second: what a kill leaves, the next start takes up."""
     if stopping.is_set():
-        sys.exit(128 + number)
+        # An exception would be told by whatever it interrupts, and wait for threads.
+        os._exit(128 + number)
     stopping.set()
 
 

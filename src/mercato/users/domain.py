@@ -299,7 +299,7 @@ def check_given_role(caller: Principal, role: Role, tenant: TenantId) -> None:
         raise Forbidden("Only an operator makes an operator.")
     if role is Role.OPERATOR and tenant != DEFAULT_TENANT:
         raise ValidationFailed.field(
-            "role", f"must be customer or admin: operators live in the store {DEFAULT_TENANT}"
+            "role", f"must not be operator here: operators live in the store {DEFAULT_TENANT}"
         )
 
 

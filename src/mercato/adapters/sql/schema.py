@@ -96,6 +96,8 @@ def prepare(path: Path, schema: Schema) -> None:
 
 
 def _load_snapshot(path: Path, schema: Schema) -> None:
+    # Passwords' hashes and mails are in it, and somebody else may have made the folder for others to see.
+    path.touch(mode=0o600)
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         # WAL first: whoever opens the file finds it as it will be used.
         connection.execute("PRAGMA journal_mode = WAL")

@@ -103,6 +103,11 @@ class StoreMaker:
             if opened.status == 201:
                 self._admin = str(opened.data["token"])
                 return not opened.replayed
+            if opened.status in {401, 403}:
+                raise Refused(
+                    "The store could not be opened: only operators open stores there"
+                    " (MERCATO_ONBOARDING=operator), and the demo is no operator."
+                )
             if opened.status != 409:
                 raise Refused(f"The store could not be opened: {opened.message}")
             # Somebody opened it in this moment: perhaps another run.

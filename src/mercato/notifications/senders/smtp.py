@@ -6,6 +6,7 @@ after the server took it and before that was recorded; no protocol closes that w
 """
 
 import asyncio
+import base64
 import re
 import socket
 import ssl
@@ -88,10 +89,20 @@ class SmtpSender:
         try:
             await client.connect()
         except aiosmtplib.SMTPResponseException as answer:
-            raise NotSentNow(f"The mail server refuses us: {answer.code} {_told(answer)}") from answer
+            told = self._without_password(answer.message)[:_MAX_TOLD]
+            raise NotSentNow(f"The mail server refuses us: {answer.code} {told}") from answer
         except (aiosmtplib.SMTPException, ValueError) as error:
             raise NotSentNow(f"The mail server cannot be used: {_told(error)}") from error
         return client
+
+    def _without_password(self, told: str) -> str:
+        """Return what a server told without the password, for those that repeat what they refuse."""
+        user, password = self._server.user, self._server.password
+        if password:
+            for sent in (password, f"\0{user}\0{password}"):
+                for form in (sent, base64.b64encode(sent.encode()).decode()):
+                    told = told.replace(form, "[password]")
+        return told
 
     def _trusting(self) -> ssl.SSLContext:
         if self._context is None:

@@ -194,6 +194,7 @@ class Sandbox:
 
 def make_book(path: Path) -> None:
     """Make the tables of the book at `path`, without anything in them. Idempotent."""
+    path.touch(mode=0o600)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(_SCHEMA)
 

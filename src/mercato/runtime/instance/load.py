@@ -99,8 +99,11 @@ def _write_key(folder: Path, key: Key, reading: Reading) -> None:
     with open(descriptor, "wb") as file:  # noqa: PTH123  it is open already
         file.write(key.content)
     # When it was made says whether others have had the time to read it.
-    moment = key.modified_at.astimezone(UTC).timestamp()
-    os.utime(path, (moment, moment))
+    try:
+        moment = key.modified_at.astimezone(UTC).timestamp()
+        os.utime(path, (moment, moment))
+    except (ValueError, OverflowError):
+        raise reading.bad(f"the key {key.name} was changed at no time that a file has") from None
 
 
 def _filling(

@@ -7,9 +7,10 @@ import gzip
 import hashlib
 import zlib
 from collections.abc import Callable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Self
+from typing import Self
 
 import msgspec
 
@@ -19,6 +20,8 @@ Row = bytes
 """A row as it stands in the file: an array in JSON."""
 _Lines = Key | Table | End
 _TOLD_EVERY = 1_000
+_MOST_SKIPPED = 64
+"""How many pieces, as long as the longest line: small files can unpack to very much."""
 _MAGIC = b"\x1f\x8b"
 """What every gzip file begins with (RFC 1952, section 2.3.1)."""
 
@@ -34,11 +37,10 @@ class Reading:
     def __init__(self, path: Path, told: Callable[[int, int], None]) -> None:
         """`told` is told how many bytes have been read, and how many there are. Raises OSError."""
         self._path = path
-        self._raw: IO[bytes] = path.open("rb")
+        self._raw: BufferedReader = path.open("rb")
         self._size = path.stat().st_size
         self._told = told
-        self._is_gzip = self._raw.read(len(_MAGIC)) == _MAGIC
-        self._raw.seek(0)
+        self._is_gzip = self._raw.peek(len(_MAGIC)).startswith(_MAGIC)
         self._file = gzip.GzipFile(fileobj=self._raw)
         self._digest = hashlib.sha256()
         self._decoder = msgspec.json.Decoder(_Lines)
@@ -95,7 +97,11 @@ class Reading:
             yield found
 
     def bad(self, reason: str) -> BadExport:
-        """Return the error of the line that was read last."""
+        """Return the error of the line that was read last; or of the file, where its checksum is wrong."""
+        try:
+            self._skip()
+        except BadExport as damaged:
+            return damaged
         return BadExport(f"{self._path} cannot be imported: line {self.line}: {reason.rstrip('.')}.")
 
     def _check_end(self, end: End) -> None:
@@ -114,13 +120,23 @@ class Reading:
         # The digest is of what came before the line in hand, which may be the end.
         self._digest.update(self._last)
         self._last = line
-        if self.line % _TOLD_EVERY == 0:
+        # Nobody knows how much is left of a pipe.
+        if self.line % _TOLD_EVERY == 0 and self._raw.seekable():
             self._told(self._raw.tell(), self._size)
         return line
 
+    def _skip(self) -> None:
+        """Read on, for damage to be found. Raises BadExport."""
+        for _ in range(_MOST_SKIPPED):
+            if not self._taken(self._file.read, MAX_LINE):
+                break
+
     def _read(self, most: int) -> bytes:
+        return self._taken(self._file.readline, most)
+
+    def _taken(self, read: Callable[[int], bytes], most: int) -> bytes:
         try:
-            return self._file.readline(most)
+            return read(most)
         except EOFError:
             raise BadExport(f"{self._path} is cut short: it ends without its last line.") from None
         except (gzip.BadGzipFile, zlib.error):
