@@ -127,7 +127,8 @@ async def test_a_key_that_is_given_back_while_it_is_asked_for_is_no_error(
                 await claims.free(CLAIM)
         return taken
 
-    assert sum(await asyncio.gather(*(take_and_give_back(number) for number in range(20)))) > ROUNDS
+    taken = await asyncio.gather(*(take_and_give_back(number) for number in range(20)))
+    assert sum(number > 0 for number in taken) > len(all_claims), "what one gives back another takes"
 
 
 def failed(sequence: int, state: ParkedState = ParkedState.FAILED, *, key: str) -> Parked:

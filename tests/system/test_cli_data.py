@@ -33,11 +33,11 @@ def test_schemas_go_up_and_down_and_tell_where_they_stand(tmp_path: Path) -> Non
     assert "not made yet" in mercato("migrate", "status", folder=tmp_path).out
 
     up = mercato("migrate", "up", "--service", "orders", folder=tmp_path)
-    assert (up.code, up.out) == (0, "orders: at orders_0002\n")
+    assert (up.code, up.out) == (0, "orders: at orders_0003\n")
     assert status() == {
         "users": None,
         "products": None,
-        "orders": "orders_0002",
+        "orders": "orders_0003",
         "payments": None,
         "notifications": None,
     }
@@ -45,13 +45,13 @@ def test_schemas_go_up_and_down_and_tell_where_they_stand(tmp_path: Path) -> Non
     assert None not in status().values()
 
     down = mercato("migrate", "down", "--service", "orders", folder=tmp_path)
-    assert (down.code, down.out) == (0, "orders: at orders_0001\n")
-    assert status()["orders"] == "orders_0001"
+    assert (down.code, down.out) == (0, "orders: at orders_0002\n")
+    assert status()["orders"] == "orders_0002"
     down = mercato("migrate", "down", "--service", "orders", "--to", "base", folder=tmp_path)
     assert (down.code, down.out) == (0, "orders: at base\n")
     assert status()["orders"] == "base"
     assert mercato("migrate", "up", folder=tmp_path).code == 0
-    assert status()["orders"] == "orders_0002"
+    assert status()["orders"] == "orders_0003"
 
 
 def test_what_cannot_be_migrated_is_refused_by_name(tmp_path: Path) -> None:
@@ -269,7 +269,7 @@ def test_what_changes_something_can_tell_it_as_json(folder: Path) -> None:
     first = told("keys", "rotate")["kid"]
     told("keys", "rotate")
     assert told("keys", "retire", first)["until"]
-    assert told("migrate", "down", "--service", "orders") == {"orders": "orders_0001"}
+    assert told("migrate", "down", "--service", "orders") == {"orders": "orders_0002"}
     assert set(told("migrate", "up")) == {*SCHEMAS}
 
 
