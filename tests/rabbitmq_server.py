@@ -12,10 +12,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 
+from mercato.kernel.ids import uuid7
 from tests.postgres_server import unprivileged
 from tests.running import free_port
 
 START_DEADLINE_S = 90.0
+CONTROL_DEADLINE_S = 60.0
 _FOLDER = Path("/usr/lib/rabbitmq/lib")
 _GREETING = b"AMQP\x00\x00\x09\x01"
 
@@ -80,6 +82,19 @@ class RabbitmqServer:
         atexit.register(self.stop)
         self._mapper = self._run(["epmd", "-port", str(mapper_port), "-address", "127.0.0.1"])
         self.serve()
+
+    def new_url(self) -> str:
+        """Make a virtual host that no other test uses, and return where it is reached."""
+        name = f"test-{uuid7()[-12:]}"
+        self._control("add_vhost", name)
+        self._control("set_permissions", "-p", name, "guest", ".*", ".*", ".*")
+        return self.url + name
+
+    def _control(self, *words: str) -> None:
+        found = binaries()
+        assert found is not None
+        process = self._run([str(found / "rabbitmqctl"), *words])
+        assert process.wait(CONTROL_DEADLINE_S) == 0, self.log()[-2000:]
 
     def serve(self) -> None:
         """Start the node on what it kept, and wait until it takes connections."""

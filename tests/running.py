@@ -161,7 +161,7 @@ class Platform:
 
     def assert_balanced(self) -> dict[str, Any]:
         """Assert that `mercato reconcile` finds the books balanced; return its report."""
-        ended = self.command("reconcile", "--json")
+        ended = self.command("reconcile", "--json", *(["--services"] if SPLIT else []))
         assert ended.returncode == 0, ended.stdout + ended.stderr
         report: dict[str, Any] = msgspec.json.decode(ended.stdout)
         return report

@@ -6,7 +6,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
-from tests import postgres_server
+from tests import postgres_server, rabbitmq_server, redis_server
 from tests.postgres_server import ROLES
 
 _numbers = itertools.count(1)
@@ -22,6 +22,9 @@ def engines() -> dict[str, str]:
         "MERCATO_DATABASE_URL": server.url(name, ROLES.serving),
         "MERCATO_DATABASE_SYSTEM_URL": server.url(name, ROLES.system),
         "MERCATO_DATABASE_POOL": "4",
+        "MERCATO_BROKER_URL": rabbitmq_server.shared().new_url(),
+        "MERCATO_REDIS_URL": redis_server.shared().url,
+        "MERCATO_REDIS_PREFIX": redis_server.new_prefix(),
     }
     subprocess.run(
         [sys.executable, "-m", "mercato", "migrate", "up"],

@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from decimal import Decimal
 
 import msgspec
 import pytest
@@ -17,9 +18,10 @@ from mercato.adapters.identity.service_tokens import ClusterSecret
 from mercato.clients.internal import Asked, Internal, store_of
 from mercato.clients.neighbour import Neighbour
 from mercato.clients.refusals import KNOWN, NeighbourFailed
-from mercato.contracts.products import OutOfStock
+from mercato.contracts.products import OutOfStock, WantedLine
 from mercato.kernel.clock import utc_now
 from mercato.kernel.errors import FieldError, MercatoError, NotFound, Unavailable
+from mercato.kernel.money import Amount
 from mercato.kernel.passing import passing
 from mercato.kernel.tenancy import TenantId
 from mercato.web.call import Call
@@ -34,6 +36,10 @@ URL = "/internal/v1/anything"
 
 class Question(Asked, frozen=True):
     text: str = "?"
+
+
+class Priced(Asked, frozen=True):
+    line: WantedLine
 
 
 def good() -> Response:
@@ -82,6 +88,21 @@ async def test_what_is_repeatable_is_tried_again_after_a_failure() -> None:
     async with neighbour(service) as products:
         assert await ask(products) == "yes"
     assert len(service.asked) == 2
+
+
+async def test_an_amount_arrives_as_a_request_carried_it() -> None:
+    """A request's amounts are of a type of their own."""
+    read: list[bytes] = []
+
+    class Reads(Scripted):
+        async def handle(self, request: Request) -> Response:
+            read.append(await request.read_body(1_000))
+            return good()
+
+    async with neighbour(Reads()) as products:
+        await products.ask(URL, Priced(WantedLine("LAMP", 1, Amount("0.10"))), str)
+
+    assert msgspec.json.decode(read[0], type=Priced).line.expected_price == Decimal("0.10")
 
 
 async def test_what_is_not_repeatable_is_tried_once() -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -24,6 +25,16 @@ TIMEOUT_S = 1.5
 """Shorter than what services give their neighbours, so that it is the breaker that learns of it."""
 _HOP_S = 0.02
 """How much earlier than the caller each further service gives up."""
+
+
+def _plain(value: object) -> object:
+    """Return what to write for an amount as a request carried it, whose type is not a contract's."""
+    if isinstance(value, Decimal):
+        return Decimal(value)
+    raise NotImplementedError(f"contracts carry no {type(value).__name__}")
+
+
+_ENCODER = msgspec.json.Encoder(enc_hook=_plain)
 
 
 class _Answer(msgspec.Struct, Generic[T], frozen=True):
@@ -79,7 +90,7 @@ class Neighbour:
         left = seconds_left(timeout_s)
         if left <= _HOP_S:
             raise Unavailable(f"There is no time left to ask the {self.name} service.")
-        content = msgspec.json.encode(body)
+        content = _ENCODER.encode(body)
         self._budget.called()
         until = time.monotonic() + left
         try:

@@ -3,6 +3,7 @@
 from functools import partial
 from typing import Literal
 
+from mercato.kernel.acting import reaching
 from mercato.kernel.errors import Forbidden, NotFound, Unavailable, ValidationFailed
 from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Role
@@ -86,15 +87,17 @@ def stores(api: Routes, desk: Stores, users: Users, onboarding: Onboarding) -> N
         admin = body.admin
         if call.replayed:
             store = TenantId(body.id)
-            again = await users.login(
-                store,
-                admin.email,
-                admin.password,
-                address=call.client,
-                at=call.now,
-                by=partial(signing_in, call),
-            )
-            return secret(onboarded_view(await desk.store(store), again))
+            # The caller may be of no store, or of another: the password proves that this one is theirs.
+            with reaching(store):
+                again = await users.login(
+                    store,
+                    admin.email,
+                    admin.password,
+                    address=call.client,
+                    at=call.now,
+                    by=partial(signing_in, call),
+                )
+                return secret(onboarded_view(await desk.store(store), again))
         call.about("tenant", body.id, tenant=TenantId(body.id))
         new = NewTenant(id=body.id, name=body.name, currency=body.currency, tier=body.tier, admin=admin)
         tenant, signed_in = await desk.onboard(
