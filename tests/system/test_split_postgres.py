@@ -127,7 +127,7 @@ def test_a_service_whose_database_is_not_there_yet_lives_and_gets_ready_when_it_
     finally:
         process.terminate()
         assert process.wait(40) == 0
-    assert "cannot start yet" in (tmp_path / "err").read_text()
+    assert "waiting to start" in (tmp_path / "err").read_text()
 
 
 def test_the_gateway_may_have_several_processes_without_any_database(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ class Book:
 
 def book_at(path: Path) -> Book:
     """Open the book in a file of its own, or begin one."""
+    make_book(path)
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(_SCHEMA)
         secret = _secret(connection)
     return Book(SqliteDatabase(path), secret)
 
