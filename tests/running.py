@@ -77,7 +77,7 @@ class Platform:
         self.port = self.port or free_port()
         self._engines: dict[str, str] | None = None
 
-    def _environment(self) -> dict[str, str]:
+    def environment(self) -> dict[str, str]:
         """Return what it is started with: where the tests are to run on servers, those too."""
         if self._engines is None:
             self._engines = self._servers()
@@ -95,7 +95,7 @@ class Platform:
 
     def start(self) -> float:
         """Start it and wait until it is ready; return how many seconds that took."""
-        environment = self._environment()
+        environment = self.environment()
         began = time.perf_counter()
         with (self.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
@@ -155,7 +155,7 @@ class Platform:
             text=True,
             timeout=60,
             cwd=self.folder,
-            env=self._environment(),
+            env=self.environment(),
             check=False,
         )
 
