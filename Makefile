@@ -44,7 +44,7 @@ down: setup ## Stop the platform that up-d started
 logs: setup ## Follow the log of the platform that up-d started
 	@$(BIN)/python -m tools.background logs
 
-run-%: setup ## Run one service alone: run-users, run-products, run-orders, run-payments
+run-%: setup ## Run one service alone: run-users, run-notifications, ...
 	@$(BIN)/mercato serve $*
 
 health: setup ## Tell the health of the platform that runs
