@@ -290,10 +290,13 @@ async def test_a_queue_that_is_deleted_is_made_anew(rabbit: World) -> None:
     name = rabbit.names("deleted")
     rabbit.bus.subscribe(name, THINGS, reader.receive)
     await rabbit.start(rabbit.bus)
+    # RabbitMQ 3.10 mixes up a queue that is deleted within the moment in which it was made.
+    await publish_all(rabbit.bus, [message(1)])
+    await reader.until(1)
     await rabbit.names.delete()
     async with asyncio.timeout(10):
-        n = 0
-        while not reader.taken:
+        n = 1
+        while len(reader.taken) < 2:
             n += 1
             await publish_all(rabbit.bus, [message(n)])
             await asyncio.sleep(0.05)

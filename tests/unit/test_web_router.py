@@ -52,18 +52,7 @@ def test_a_path_finds_its_endpoint(method: str, path: str, route: str, params: l
 
 
 @pytest.mark.parametrize(
-    "path",
-    [
-        "",
-        "/",
-        "items",
-        "/items/",
-        "//items",
-        "/items//parts/1",
-        "/items/7/parts",
-        "/items/7/parts/1/",
-        "/items/\0",
-    ],
+    "path", ["", "/", "items", "/items/", "//items", "/items//parts/1", "/items/7/parts", "/items/7/parts/1/"]
 )
 def test_an_unknown_path_is_not_found(path: str) -> None:
     with pytest.raises(NotFound):

@@ -66,6 +66,7 @@ def routes(inboxes: Mapping[str, InboxStore], clock: Clock) -> Routes:
     @api.get("/{event_id}", allow=OPERATOR, storeless=True, raises=(NotFound,))
     async def dead_letter(call: Call, event_id: str) -> list[DeadLetterView]:  # noqa: ARG001
         """Show a dead letter, once for each consumer that has it."""
+        _possible(event_id)
         found = [(name, await inbox.dead_letter(event_id)) for name, inbox in inboxes.items()]
         views = [_view(name, each) for name, each in found if each is not None]
         if not views:
@@ -75,6 +76,7 @@ def routes(inboxes: Mapping[str, InboxStore], clock: Clock) -> Routes:
     @api.post("/{event_id}/replay", status=202, allow=OPERATOR, storeless=True, raises=(NotFound,))
     async def replay_dead_letter(call: Call, event_id: str) -> None:
         """Have a dead letter tried anew, within a second."""
+        _possible(event_id)
         call.about("dead_letter", event_id)
         by = call.part()
         if not any([await inbox.replay(event_id, clock(), by=by) for inbox in inboxes.values()]):
@@ -84,6 +86,7 @@ def routes(inboxes: Mapping[str, InboxStore], clock: Clock) -> Routes:
     @api.delete("/{event_id}", allow=OPERATOR, storeless=True, raises=(NotFound,))
     async def drop_dead_letter(call: Call, event_id: str) -> None:
         """Delete a dead letter: its event will never have its effect."""
+        _possible(event_id)
         call.about("dead_letter", event_id)
         by = call.part()
         if not any([await inbox.drop(event_id, by=by) for inbox in inboxes.values()]):
@@ -91,6 +94,12 @@ def routes(inboxes: Mapping[str, InboxStore], clock: Clock) -> Routes:
         log.info("dead letter dropped", extra={"event": event_id, "by": call.actor})
 
     return api
+
+
+def _possible(event_id: str) -> None:
+    # Events' ids have no NUL, and PostgreSQL takes none in a text.
+    if "\0" in event_id:
+        raise NotFound("There is no such dead letter.")
 
 
 def _view(consumer: str, found: Parked) -> DeadLetterView:

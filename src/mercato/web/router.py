@@ -85,8 +85,7 @@ class Router:
             following = node.exact.get(segment)
             if following is None:
                 following = node.any
-                # No id has a NUL, and PostgreSQL takes none in a text.
-                if following is None or not segment or "\0" in segment:
+                if following is None or not segment:
                     return None
                 params.append(segment)
             node = following
