@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from mercato.kernel.ids import uuid7
+from mercato.kernel.tenancy import TenantId
 from tests.asgi_client import Answer
 from tests.behaviour.users_platform import PASSWORD, Platform, bearer, start
 from tests.conftest import OpenDatabase
@@ -156,6 +157,20 @@ async def test_whoever_changes_the_password_stays_signed_in_alone(platform: Plat
     assert (await refresh(platform, fresh["refresh_token"])).status == 200
     assert (await platform.login("ada@example.com")).status == 401
     assert (await platform.login("ada@example.com", NEW_PASSWORD)).status == 200
+
+
+async def test_a_hundred_ended_sessions_at_once_void_no_token_that_comes_after_them(
+    platform: Platform,
+) -> None:
+    async def end(tx: Any) -> None:
+        await platform.service.cuts.cut(tx, TenantId("default"), uuid7(), at=platform.clock())
+
+    for _ in range(100):
+        await platform.db.transact(end)
+    ada = await platform.register()
+    fresh = (await change_password(platform, ada["token"])).json["data"]
+    assert await me(platform, ada["token"]) == 401
+    assert await me(platform, fresh["token"]) == 200
 
 
 async def test_a_wrong_current_password_is_named_and_counts_as_a_guess(platform: Platform) -> None:

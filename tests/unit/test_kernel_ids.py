@@ -84,3 +84,11 @@ def test_an_id_of_later_sorts_after_all_that_are_made_until_then() -> None:
     before, later, after = uuid7(), id_in(1), uuid7()
     assert is_id(later)
     assert before < after < later < id_in(2)
+
+
+def test_an_id_of_later_sorts_after_another_clock_s_too() -> None:
+    other = id_in(3600)
+    later = id_in(1, after=other)
+    assert is_id(later)
+    assert other < later < id_in(3601)
+    assert id_in(1, after=uuid7()) < id_in(2)

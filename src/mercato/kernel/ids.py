@@ -18,7 +18,6 @@ _CANONICAL = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-
 _VERSION = 0x7000
 _VARIANT = 0x8000
 _RAND_BITS = 74
-_MOST_AHEAD_MS = 60_000
 # Ids name things and guard nothing, so a generator seeded by the system is enough, and it costs
 # a tenth of asking the system. A forked process must not repeat its parent's ids.
 _random = random.Random()  # noqa: S311
@@ -52,24 +51,15 @@ def uuid7() -> str:
     )
 
 
-def id_in(seconds: int) -> str:
-    """Return an id that sorts after all that this process makes within that many seconds.
+def id_in(seconds: int, *, after: str | None = None) -> str:
+    """Return an id that sorts after `after`, and after all that this process makes within that time.
 
     It names no object: it divides earlier ids from later ones.
     """
     ms = max(time.time_ns() // 1_000_000, _last_ms) + seconds * 1000
+    if after is not None:
+        ms = max(ms, int(after[:8] + after[9:13], 16) + 1)
     return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7fff-bfff-ffffffffffff"
-
-
-def sort_after(other: str) -> None:
-    """Let every id that this process makes from now on sort after `other`, an id from another clock.
-
-    One that is more than a minute ahead is not followed: its clock is wrong.
-    """
-    global _last_ms, _last_rand
-    ms = int(other[:8] + other[9:13], 16)
-    if _last_ms <= ms <= time.time_ns() // 1_000_000 + _MOST_AHEAD_MS:
-        _last_ms, _last_rand = ms + 1, _random.getrandbits(_RAND_BITS - 1)
 
 
 def is_id(text: str) -> bool:

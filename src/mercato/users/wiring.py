@@ -197,7 +197,7 @@ def _identity(
     revocations = Revocations(terms.lifetime, clock=clock)
     verifier = TokenVerifier(keys, terms, clock=clock, revocations=revocations)
     keys.on_drop(verifier.forget)
-    return TokenIssuer(keys, terms), verifier, revocations
+    return TokenIssuer(keys, terms, revocations), verifier, revocations
 
 
 def _cut_workers(

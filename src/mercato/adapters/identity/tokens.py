@@ -5,7 +5,7 @@ import binascii
 import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Literal, Protocol
+from typing import Literal, NamedTuple, Protocol
 
 import msgspec
 
@@ -61,6 +61,10 @@ class _Claims(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     cognito_username: str = msgspec.field(name="cognito:username")
     scope: str = ""
     """What a machine may do, separated by spaces (RFC 8693, section 4.2)."""
+    cut: str = ""
+    """The last cut of the subject that the issuer knew of, if it lies after the token's id."""
+    store_cut: str = ""
+    """The same of the store."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,12 +76,22 @@ class TokenTerms:
     lifetime: timedelta
 
 
+class _Verified(NamedTuple):
+    principal: Principal
+    token_id: str
+    cut: str
+    store_cut: str
+    until: datetime
+
+
 class TokenIssuer:
     """Signs tokens with the newest key."""
 
-    def __init__(self, ring: KeyRing, terms: TokenTerms) -> None:
+    def __init__(self, ring: KeyRing, terms: TokenTerms, revocations: Revocations | None = None) -> None:
+        """`revocations` are the cuts that are known here, which are past for what is issued from then on."""
         self._ring = ring
         self._terms = terms
+        self._cuts = revocations
 
     async def issue(
         self, principal: Principal, *, token_id: str, at: datetime, until: datetime | None = None
@@ -106,8 +120,13 @@ class TokenIssuer:
             cognito_role=COGNITO_ROLES[principal.role],
             cognito_username=principal.user_id,
             scope=" ".join(sorted(principal.scopes)),
+            cut=self._allowed(principal.user_id, token_id),
+            store_cut=self._allowed(of_store(principal.tenant), token_id),
         )
         return keys.sign(msgspec.json.encode(claims))
+
+    def _allowed(self, subject: str, token_id: str) -> str:
+        return "" if self._cuts is None else self._cuts.allowed_for(subject, token_id)
 
 
 class Ring(Protocol):
@@ -131,16 +150,18 @@ class TokenVerifier:
         if revocations is None:
             revocations = Revocations(terms.lifetime, clock=clock)
         self._revocations = revocations
-        self._remembered: dict[str, tuple[Principal, str, datetime]] = {}
+        self._remembered: dict[str, _Verified] = {}
 
     async def authenticate(self, token: str) -> Principal:
         """Return who the token stands for. Raises Unauthenticated for every other token."""
-        principal, token_id, until = self._remembered.get(token) or await self._verify(token)
+        principal, token_id, cut, store_cut, until = self._remembered.get(token) or await self._verify(token)
         if until <= self._clock():
             self._remembered.pop(token, None)
             raise Unauthenticated("The token has expired.")
         refuses = self._revocations.refuses
-        if refuses(principal.user_id, token_id) or refuses(of_store(principal.tenant), token_id):
+        if refuses(principal.user_id, token_id, cut) or refuses(
+            of_store(principal.tenant), token_id, store_cut
+        ):
             self._remembered.pop(token, None)
             raise _refused()
         return principal
@@ -149,7 +170,7 @@ class TokenVerifier:
         """Verify every token anew: a key has stopped verifying."""
         self._remembered.clear()
 
-    async def _verify(self, token: str) -> tuple[Principal, str, datetime]:
+    async def _verify(self, token: str) -> _Verified:
         payload = await self._ring.verified(token, _kid(token))
         if payload is None:
             raise _refused()
@@ -159,7 +180,7 @@ class TokenVerifier:
         principal = Principal(claims.sub, claims.email, claims.role, claims.tenant_id, scopes)
         if len(self._remembered) >= MAX_REMEMBERED:
             del self._remembered[next(iter(self._remembered))]
-        verified = principal, claims.jti, until
+        verified = _Verified(principal, claims.jti, claims.cut, claims.store_cut, until)
         self._remembered[token] = verified
         return verified
 

@@ -31,8 +31,13 @@ class SqlCuts:
 
     async def cut(self, tx: Tx, tenant: TenantId, subject: str, *, at: datetime) -> None:
         """Refuse, once the step is durable, every token that `subject` has been given until then."""
+        # A token may allow for the cut before this one, which another clock may have made.
+        before = await tx.fetch_one(
+            "SELECT cut FROM token_cuts WHERE tenant_id = ? AND subject = ?", (tenant, subject)
+        )
         # A token may still be made while the step commits, and elsewhere by a clock that is ahead.
-        made = Cut(subject, id_in(_COMMIT_S), at + self._revocations.kept)
+        cut = id_in(_COMMIT_S, after=before[0] if before else None)
+        made = Cut(subject, cut, at + self._revocations.kept)
         await tx.execute(
             "INSERT INTO token_cuts (tenant_id, subject, cut, until) VALUES (?, ?, ?, ?)"
             " ON CONFLICT (tenant_id, subject) DO UPDATE SET cut = excluded.cut, until = excluded.until"
