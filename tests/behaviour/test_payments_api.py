@@ -8,9 +8,12 @@ import pytest
 from msgspec.structs import replace
 
 from mercato.contracts.orders import OrderStatus, StockState
-from mercato.kernel.ids import OrderId, uuid7
+from mercato.kernel.ids import OrderId
 from tests.behaviour.payments_till import ACME, BOB, Till, open_till
 from tests.conftest import OpenDatabase
+
+NOBODY_S = "019b76da-a800-7000-8000-000000000000"
+"""An id that names nothing."""
 
 
 @pytest.fixture
@@ -31,7 +34,7 @@ async def test_a_payment_is_created_for_the_order_s_amount(till: Till) -> None:
     assert await till.events() == ["payment.created"]
 
 
-@pytest.mark.parametrize("order_id", [uuid7(), "x", "", "' OR 1=1 --"])
+@pytest.mark.parametrize("order_id", [NOBODY_S, "x", "", "' OR 1=1 --"])
 async def test_an_order_that_is_not_there_cannot_be_paid(till: Till, order_id: str) -> None:
     assert (await till.create(OrderId(order_id))).code == "NOT_FOUND"
 
@@ -89,7 +92,7 @@ async def test_somebody_else_s_payment_is_not_there(till: Till, who: str) -> Non
     assert refused.code == ("NOT_FOUND" if who == "rival" else "FORBIDDEN")
 
 
-@pytest.mark.parametrize("payment_id", ["x", "%00", "..", uuid7().upper(), uuid7()])
+@pytest.mark.parametrize("payment_id", ["x", "%00", "..", NOBODY_S.upper(), NOBODY_S])
 async def test_an_id_that_names_nothing_is_not_found(till: Till, payment_id: str) -> None:
     for method, path in [("GET", ""), ("POST", "/process"), ("POST", "/cancel")]:
         assert (await till.call("admin", method, f"/{payment_id}{path}")).code == "NOT_FOUND"

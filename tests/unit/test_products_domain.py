@@ -15,6 +15,7 @@ from mercato.products.domain import Hold, HoldState, Inventory, NewProduct, Outc
 
 ACME = TenantId("acme")
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
+AN_ID = "019b76da-a800-7000-8000-000000000000"
 MUG, CUP = (
     ProductId("00000000-0000-7000-8000-00000000000b"),
     ProductId("00000000-0000-7000-8000-00000000000a"),
@@ -43,7 +44,7 @@ def fields(error: MercatoError) -> dict[str, str]:
     return {each.field: each.message for each in error.details}
 
 
-@pytest.mark.parametrize("sku", ["", "a b", "a\n", "ü", "x" * 65, "a/b", uuid7(), uuid7().upper(), "a\0"])
+@pytest.mark.parametrize("sku", ["", "a b", "a\n", "ü", "x" * 65, "a/b", AN_ID, AN_ID.upper(), "a\0"])
 def test_a_sku_is_a_short_word_that_is_no_id(sku: str) -> None:
     draft = NewProduct(sku, "Mug", Decimal(1))
     with pytest.raises(ValidationFailed) as refused:
