@@ -62,8 +62,11 @@ cluster: setup ## Run a process per service with the demo, on private PostgreSQL
 SPLIT := purchase races accounts model hostile_rights hostile_values hostile_tokens hostile_caches hostile_http \
   hostile_contract openapi_examples
 
+# Each process starts engines of its own, so there are a few at most.
+PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: setup ## Run every test
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest $(PARALLEL)
 
 test-embedded: setup ## Run the tests of the running platform, in one process
 	@$(BIN)/python -m pytest tests/system

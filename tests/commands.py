@@ -93,6 +93,13 @@ def wait_until(condition: Callable[[], bool], within_s: float = START_DEADLINE_S
         time.sleep(0.02)
 
 
+_NOWHERE = {
+    f"MERCATO_{name}_URL": "http://127.0.0.1:1"
+    for name in ("USERS", "PRODUCTS", "ORDERS", "PAYMENTS", "NOTIFICATIONS")
+}
+"""Whoever else serves at the usual ports of this machine is no neighbour of a test's services."""
+
+
 @contextmanager
 def serving(*words: str, folder: Path, port: int | None = None, **variables: str) -> Iterator[Server]:
     """Run a command that serves until the block ends; it must stop in order."""
@@ -104,7 +111,7 @@ def serving(*words: str, folder: Path, port: int | None = None, **variables: str
             stdout=stdout,
             stderr=stderr,
             cwd=folder,
-            env=environment(variables | {"MERCATO_PORT": str(port)}),
+            env=environment(_NOWHERE | variables | {"MERCATO_PORT": str(port)}),
         )
     server = Server(f"http://127.0.0.1:{port}", port, out)
     try:
@@ -130,8 +137,11 @@ def _wait_until_ready(process: "subprocess.Popen[bytes]", server: Server, err: P
     raise AssertionError(f"it did not get ready: {err.read_text()[-2000:]}")
 
 
+_OF_TERMINALS = {"COLUMNS", "LINES"}
+
+
 def environment(variables: dict[str, str]) -> dict[str, str]:
     """Return the environment without settings of whoever runs the tests."""
-    ours = [name for name in os.environ if name.startswith("MERCATO_") or name in ALIASES]
+    ours = {name for name in os.environ if name.startswith("MERCATO_")} | ALIASES.keys() | _OF_TERMINALS
     inherited = {name: value for name, value in os.environ.items() if name not in ours}
     return inherited | variables

@@ -35,9 +35,10 @@ class Terminal:
     def __enter__(self) -> Self:
         self.pid, self._file = pty.fork()
         if self.pid == 0:
+            # Before the program can ask for it.
+            fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 40, self._columns, 0, 0))
             os.chdir(self._folder)
             os.execvpe(self._command[0], list(self._command), self._environ)  # noqa: S606  no shell is meant
-        fcntl.ioctl(self._file, termios.TIOCSWINSZ, struct.pack("HHHH", 40, self._columns, 0, 0))
         return self
 
     def __exit__(

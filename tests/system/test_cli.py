@@ -147,7 +147,7 @@ def test_up_serves_everything_and_tells_where(tmp_path: Path) -> None:
 
         other = mercato("up", "--port", str(free_port()), folder=tmp_path).refusal
         assert other == "Another Mercato is serving users from the data folder mercato-data."
-        alone = mercato("serve", "orders", folder=tmp_path).refusal
+        alone = mercato("serve", "orders", "--port", str(free_port()), folder=tmp_path).refusal
         assert alone == "Another Mercato is serving orders from the data folder mercato-data."
         taken = mercato("up", "--port", str(server.port), "--data", "other", folder=tmp_path).refusal
         assert taken == f"The address 127.0.0.1:{server.port} is in use; choose another with --port."
