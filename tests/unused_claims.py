@@ -1,5 +1,6 @@
 """Idempotency claims that are declared and never used."""
 
+from contextlib import AbstractContextManager
 from datetime import datetime
 
 from mercato.kernel.cause import Claim
@@ -24,4 +25,7 @@ class UnusedClaims:
         raise NotImplementedError
 
     async def suspend(self, claim: Claim) -> None:
+        raise NotImplementedError
+
+    def kept(self, claim: Claim) -> AbstractContextManager[None]:
         raise NotImplementedError

@@ -6,14 +6,16 @@ from datetime import timedelta
 
 import pytest
 
-from mercato.adapters.sql.claims import SqlClaims
+from mercato.adapters.sql.claims import SqlClaims, extend
 from mercato.adapters.sql.database import Tx
 from mercato.adapters.sql.steps import ClaimLost, Steps
 from mercato.contracts.events import Events
 from mercato.kernel.cause import ByCall, Claim
+from mercato.kernel.clock import to_micros
 from mercato.kernel.tenancy import TenantId
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
+from tests.engines import POSTGRES
 
 LEASE = timedelta(seconds=60)
 CLAIM = Claim(TenantId("shop"), "user", "POST /things", "key", "object-1", attempt=1)
@@ -115,6 +117,53 @@ async def test_freeing_is_idempotent_and_another_may_claim(claims: SqlClaims, cl
     await claims.free(CLAIM)
     await claims.free(CLAIM)
     assert await claims.open(CLAIM, b"other", now=clock(), lease_until=clock() + LEASE) is None
+
+
+async def test_what_is_kept_is_renewed_until_it_is_let_go_or_has_passed_on(
+    claims: SqlClaims, clock: FakeClock
+) -> None:
+    async def lease(until: timedelta) -> timedelta:
+        await claims.renew(lease_until=clock() + until)
+        held = await claims.open(CLAIM, b"h", now=clock(), lease_until=clock())
+        assert held is not None
+        return held.lease_until - clock()
+
+    await claims.open(CLAIM, b"h", now=clock(), lease_until=clock() + LEASE)
+    with claims.kept(CLAIM):
+        assert await lease(timedelta(hours=1)) == LEASE, "it is no older than the last renewal"
+        assert await lease(timedelta(hours=1)) == timedelta(hours=1)
+        clock.forward(hours=1)
+        held = await claims.open(CLAIM, b"h", now=clock(), lease_until=clock())
+        assert held is not None
+        assert await claims.take_over(held, now=clock(), lease_until=clock() + LEASE) is not None
+        assert await lease(timedelta(hours=1)) == LEASE, "another has it now"
+    assert await lease(timedelta(hours=1)) == LEASE
+
+
+@POSTGRES
+async def test_a_claim_that_is_about_to_have_its_effect_holds_up_the_renewal_of_no_other(
+    claims: SqlClaims, steps: Steps, clock: FakeClock
+) -> None:
+    others = [dataclasses.replace(CLAIM, key=key, object_id=key) for key in "abc"]
+    for claim in others:
+        await claims.open(claim, b"h", now=clock(), lease_until=clock())
+    saving, saved = asyncio.Event(), asyncio.Event()
+
+    async def slowly(tx: Tx) -> None:
+        await extend(tx, others[1], clock() + LEASE)
+        saving.set()
+        await saved.wait()
+
+    with claims.kept(others[0]), claims.kept(others[1]), claims.kept(others[2]):
+        effect = asyncio.create_task(steps.db.transact(slowly))
+        await saving.wait()
+        for _ in range(2):
+            await claims.renew(lease_until=clock() + timedelta(hours=1))
+        saved.set()
+        await effect
+    rows = await steps.db.fetch_all("SELECT key, lease_until FROM claims ORDER BY key")
+    hour, usual = to_micros(clock() + timedelta(hours=1)), to_micros(clock() + LEASE)
+    assert rows == [("a", hour), ("b", usual), ("c", hour)]
 
 
 async def test_old_claims_are_purged_and_newer_ones_kept(claims: SqlClaims, clock: FakeClock) -> None:

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from mercato.adapters.sql.claims import SqlClaims
-from mercato.adapters.sql.database import Tx
+from mercato.adapters.sql.database import StorageUnavailable, Tx
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.events import Events
 from mercato.kernel.errors import Conflict
@@ -221,6 +221,38 @@ async def test_a_restart_ends_the_leases_of_the_dead(workshop: Workshop) -> None
     object_id = await workshop.crash_holding("k")
     assert await workshop.claims.end_leases() == 1
     assert (await workshop.post("k")).json["data"]["id"] == object_id
+
+
+async def test_a_call_under_way_keeps_its_key_for_as_long_as_it_takes(workshop: Workshop) -> None:
+    async with workshop.held("k") as slow:
+        for _ in range(30):
+            workshop.clock.forward(seconds=1)
+            await workshop.claims.renew(lease_until=workshop.clock() + LEASE)
+            assert (await workshop.post("k")).status == 409
+    made = (await slow).json["data"]["id"]
+    assert is_replay(await workshop.post("k"))
+    assert await workshop.things() == [made]
+
+
+async def test_a_key_that_could_not_be_given_back_is_free_when_its_lease_ends(
+    workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As when the database goes away in the middle: the retry goes on with the same object."""
+    with monkeypatch.context() as patched:
+        patched.setattr(workshop.claims, "free", _unavailable)
+        workshop.fail = StorageUnavailable("The database cannot be used now.")
+        assert (await workshop.post("k")).status == 503
+    workshop.fail = None
+    await workshop.claims.renew(lease_until=workshop.clock() + LEASE)
+    await workshop.claims.renew(lease_until=workshop.clock() + LEASE)
+    assert (await workshop.post("k")).status == 409
+    workshop.clock.forward(seconds=LEASE.total_seconds())
+    assert (await workshop.post("k")).status == 201
+    assert workshop.asked == await workshop.things() * 2
+
+
+async def _unavailable(_: object) -> None:
+    raise StorageUnavailable("The database cannot be used now.")
 
 
 async def test_a_holder_whose_lease_ran_out_has_no_effect_any_more(workshop: Workshop) -> None:

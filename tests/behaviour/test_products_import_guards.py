@@ -53,8 +53,6 @@ async def test_who_has_lost_its_claim_imports_nothing_more(shop: Shop) -> None:
 
     with pytest.raises(ClaimLost):
         await store.apply(ACME, batch, decide, lease=Lease(claim, later), by=ByCall("admin"), at=now)
-    with pytest.raises(ClaimLost):
-        await store.renew(Lease(claim, later))
     assert await store.find(ACME, claim.object_id) is None
 
 

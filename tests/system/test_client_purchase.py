@@ -19,7 +19,7 @@ from mercato_client import (
 from mercato_client.models import Item, OrderView, Register
 from tests.running import Platform, free_port
 
-PATIENT = Retries(attempts=40, longest_s=0.5)
+PATIENT = Retries(attempts=200, longest_s=0.5)
 ADDRESS = "1 Harbour Street, 20457 Hamburg"
 
 

@@ -205,10 +205,6 @@ class ImportStore(Protocol):
         """
         ...
 
-    async def renew(self, lease: Lease) -> None:
-        """Make a claim's lease longer. Raises ClaimLost if it has passed on."""
-        ...
-
 
 class HoldStore(Protocol):
     """Keeps what orders hold."""

@@ -23,7 +23,7 @@ from mercato.messaging.relay import Relay
 from mercato.messaging.replicas import Alone, Replicas
 from mercato.runtime.folder import SCHEMAS
 from mercato.web.auth import Authenticator, FindStore
-from mercato.web.idempotency import KEPT
+from mercato.web.idempotency import KEPT, LEASE, RENEW_S
 from mercato.web.limits import Limiter
 
 if TYPE_CHECKING:
@@ -135,6 +135,7 @@ class Process:
         for parts in self.composition.services.values():
             workers += [(f"{parts.name}-worker", worker) for worker in parts.workers]
             workers.append((f"{parts.name}-claims", _claims_purge(parts, self._clock)))
+            workers.append((f"{parts.name}-leases", _claims_renewal(parts, self._clock)))
         workers += self.composition.workers
         shared = self.composition.shared
         workers += () if shared is None else shared.workers
@@ -144,7 +145,7 @@ class Process:
     async def _prepare(self) -> None:
         """Take up what a crash left unfinished. It may be done again. Raises Unavailable, Misconfigured.
 
-        Where there may be other processes, each claim's lease runs out by itself.
+        Where there may be other processes, each claim's lease runs out by itself: nobody renews it.
         """
         for name, parts in self.composition.services.items():
             reason = await wanting(parts.steps.db, SCHEMAS[name])
@@ -210,6 +211,21 @@ async def _save_quotas(limits: Limiter) -> None:
             await limits.save()
         except Unavailable as error:
             log.warning("quotas cannot be saved", extra={"cause": repr(error)})
+
+
+def _claims_renewal(parts: ServiceParts, clock: Clock) -> Worker:
+    """Return the worker that renews the leases of the keyed calls under way."""
+
+    async def run() -> None:
+        while True:
+            await asyncio.sleep(RENEW_S)
+            try:
+                await parts.claims.renew(lease_until=clock() + LEASE)
+            except Unavailable as error:
+                details = {"service": parts.name, "cause": repr(error)}
+                log.warning("claims cannot be renewed", extra=details)
+
+    return run
 
 
 def _claims_purge(parts: ServiceParts, clock: Clock) -> Worker:

@@ -2,12 +2,13 @@
 
 A keyed call first commits a claim, with the id of the object it is going to make. The answer
 is stored in the same commit as the effect. A refusal frees the key; after a crash the retry
-takes the same operation up again when the lease has run out. An operation of many steps that
-breaks off keeps its key, and the retry goes on with it at once.
+takes the same operation up again when the lease has run out, which nobody renews any more. An
+operation of many steps that breaks off keeps its key, and the retry goes on with it at once.
 """
 
 import hashlib
 import hmac
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Protocol
@@ -18,11 +19,10 @@ from mercato.kernel.tenancy import TenantId
 from mercato.web.errors import KeyInUse, KeyReused
 
 KEPT = timedelta(hours=24)
-LEASE = timedelta(seconds=60)
-"""Longer than any request's deadline, so that a holder is gone when its lease is.
-
-What takes longer renews it with each step on the way.
-"""
+LEASE = timedelta(seconds=2)
+"""How long a key stays in use that nobody renews: its holder was killed, or lost its database."""
+RENEW_S = 0.5
+"""How often a process renews the claims of its calls under way."""
 MAX_KEY = 255
 
 
@@ -61,6 +61,10 @@ class Claims(Protocol):
 
     async def suspend(self, claim: Claim) -> None:
         """End the lease of this very claim, so that a repeated call goes on with it. Idempotent."""
+        ...
+
+    def kept(self, claim: Claim) -> AbstractContextManager[None]:
+        """Renew a claim's lease for as long as the context lasts."""
         ...
 
 

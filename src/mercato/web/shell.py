@@ -305,7 +305,7 @@ class Shell:
         principal = ANONYMOUS if call.caller is None else call.caller.user_id
         wanted = idempotency.claim_for(call.tenant, principal, endpoint.route, key, uuid7())
         try:
-            granted = await idempotency.grant(claims, wanted, digest, now=call.now)
+            granted = await idempotency.grant(claims, wanted, digest, now=self._clock())
         except asyncio.CancelledError:
             # The claim's step is carried out all the same, and nobody would hold it.
             await self._free(claims, wanted)
@@ -321,11 +321,12 @@ class Shell:
                 response = Response(endpoint.status, granted.answer)
             response.headers.append(_REPLAYED)
             return response
-        try:
-            return await _carry_out(work)
-        finally:
-            if call.effect is None or call.effect.stored is None:
-                await self._free(claims, granted.claim, begun=call.begun)
+        with claims.kept(granted.claim):
+            try:
+                return await _carry_out(work)
+            finally:
+                if call.effect is None or call.effect.stored is None:
+                    await self._free(claims, granted.claim, begun=call.begun)
 
     async def _free(self, claims: idempotency.Claims, claim: Claim, *, begun: bool = False) -> None:
         """Give the key back: it caused nothing; or leave what has begun to a repeated call.

@@ -1,5 +1,7 @@
 """Idempotency claims in a service's database."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import datetime
 
 from mercato.adapters.sql.database import Database, Tx
@@ -16,6 +18,9 @@ class SqlClaims:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._kept: set[Claim] = set()
+        self._seen: set[Claim] = set()
+        """Those that were kept when they were last renewed."""
 
     async def open(
         self, claim: Claim, body_hash: bytes, *, now: datetime, lease_until: datetime
@@ -96,6 +101,35 @@ class SqlClaims:
                 f"UPDATE claims SET lease_until = 0 WHERE {_SCOPE} AND attempt = ? AND state = 'open'",
                 (*_scope(claim), claim.attempt),
             )
+
+        await self._db.transact(step)
+
+    @contextmanager
+    def kept(self, claim: Claim) -> Iterator[None]:
+        """Have `renew` renew a claim."""
+        self._kept.add(claim)
+        try:
+            yield
+        finally:
+            self._kept.discard(claim)
+
+    async def renew(self, *, lease_until: datetime) -> None:
+        """Renew the claims that are kept, but for those that are so only since the last time."""
+        due, self._seen = self._kept & self._seen, set(self._kept)
+        if not due:
+            return
+
+        async def step(tx: Tx) -> None:
+            # Who has one locked is about to have its effect, to renew it or to take it over: no wait is
+            # worth it, and who holds many rows must never wait for one.
+            unlocked = "FOR UPDATE SKIP LOCKED" if tx.dialect == "postgres" else ""
+            for claim in due:
+                await tx.execute(
+                    "UPDATE claims SET lease_until = ? WHERE (tenant_id, principal, route, key) IN"
+                    f" (SELECT tenant_id, principal, route, key FROM claims WHERE {_SCOPE}"
+                    f" AND attempt = ? AND state = 'open' {unlocked})",
+                    (to_micros(lease_until), *_scope(claim), claim.attempt),
+                )
 
         await self._db.transact(step)
 

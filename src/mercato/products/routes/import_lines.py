@@ -7,7 +7,7 @@ that line; what is wrong with the whole file is raised.
 import csv
 import hashlib
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from io import StringIO
 
@@ -51,12 +51,10 @@ _decoder = BodyDecoder(ImportProduct)
 class FileOfProducts:
     """See products.service.imports.Source."""
 
-    def __init__(self, content_type: str, chunks: Chunks, arrived: Callable[[], Awaitable[None]]) -> None:
-        """`arrived` is awaited whenever a piece of the file has arrived."""
+    def __init__(self, content_type: str, chunks: Chunks) -> None:
         self.read = 0
         self._csv = content_type == CSV
         self._chunks = chunks
-        self._arrived = arrived
         self._hash = hashlib.blake2b(content_type.encode() + b"\0", digest_size=32)
         self._number = 0
 
@@ -102,7 +100,6 @@ class FileOfProducts:
         pieces: list[bytes] = []
         size = 0
         async for chunk in self._chunks:
-            await self._arrived()
             *ended, rest = chunk.split(b"\n")
             for part in ended:
                 pieces.append(part)

@@ -93,8 +93,7 @@ def transfer(declared: Routes, imports: Imports, listed: ProductLists, *, max_im
             begun=begun,
             resumed=resumed,
         )
-        keeper = imports.keeper(None if call.replayed else call.claim)
-        file = FileOfProducts(body.content_type, body.chunks, keeper.keep)
+        file = FileOfProducts(body.content_type, body.chunks)
         return import_view(await imports.run(wanted, file))
 
     @declared.get("/export", allow=ADMINS, produces=(NDJSON, CSV), deadline_s=DEADLINE_S)

@@ -74,7 +74,7 @@ class Imports:
     """Carries out imports: in steps that a repeated call goes on after, or in one."""
 
     def __init__(self, store: ImportStore, currencies: Currencies, *, clock: Clock, lease: timedelta) -> None:
-        """`lease` is how long a claim is held without being renewed."""
+        """`lease` is how long a claim is held after each step."""
         self._store = store
         self._currencies = currencies
         self._clock = clock
@@ -97,28 +97,6 @@ class Imports:
         if call.all_or_nothing and progress is None:
             return await under_way.at_once()
         return await under_way.in_steps(progress)
-
-    def keeper(self, call_claim: Claim | None) -> "LeaseKeeper":
-        """Return what keeps the claim of an import whose file arrives slowly."""
-        return LeaseKeeper(self._store, call_claim, self._clock, self._lease)
-
-
-class LeaseKeeper:
-    """Renews a claim's lease, when a third of it has passed."""
-
-    def __init__(self, store: ImportStore, claim: Claim | None, clock: Clock, lease: timedelta) -> None:
-        self._store = store
-        self._claim = claim
-        self._clock = clock
-        self._lease = lease
-        self._renewed_at = clock()
-
-    async def keep(self) -> None:
-        """Renew the lease if it is time. Raises ClaimLost."""
-        now = self._clock()
-        if self._claim is not None and now - self._renewed_at > self._lease / 3:
-            await self._store.renew(Lease(self._claim, now + self._lease))
-            self._renewed_at = now
 
 
 class _UnderWay:

@@ -79,14 +79,6 @@ class SqlImports:
 
         return await self._steps.run(by, work)
 
-    async def renew(self, lease: Lease) -> None:
-        """Make a claim's lease longer."""
-
-        async def step(tx: Tx) -> None:
-            await extend(tx, lease.claim, lease.until)
-
-        await self._steps.db.transact(step)
-
 
 class _Step(msgspec.Struct, frozen=True):
     """One step of an import under way."""
