@@ -10,7 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +35,7 @@ class Split:
     folder: Path
     port: int
     process: "subprocess.Popen[bytes]"
+    variables: dict[str, str] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -59,6 +60,11 @@ class Split:
     def services(self, name: str) -> list[psutil.Process]:
         """Return a service's processes; none while it is started anew."""
         return [child for child in psutil.Process(self.process.pid).children() if serves(child, name)]
+
+    def assert_balanced(self) -> None:
+        """Assert that the services' books balance."""
+        ended = mercato("reconcile", "--services", "--data", "data", folder=self.folder, **self.variables)
+        assert ended.code == 0, ended.out + ended.err
 
     def url_of(self, name: str) -> str:
         """Return where a service is, as it was told at the start."""
@@ -89,7 +95,7 @@ def split(folder: Path, **variables: str) -> Iterator[Split]:
             cwd=folder,
             env=inherited | variables,
         )
-    running = Split(folder, port, process)
+    running = Split(folder, port, process, variables)
     try:
         wait_until(lambda: "stop       Ctrl-C" in running.out or process.poll() is not None, START_DEADLINE_S)
         assert process.poll() is None, running.err

@@ -24,6 +24,7 @@ _AT_ONCE = 64 * 1024
 _PIECE_DEADLINE_S = 60.0
 _HOP_S = 0.1
 """How much earlier than the gateway a service gives up."""
+_READING = {"GET", "HEAD", "OPTIONS"}
 _SAFE = "/:@!$&'()*+,;=~"
 """What a path may hold as it is (RFC 3986, section 3.3)."""
 
@@ -83,7 +84,7 @@ class Upstream:
         body = _Body(passage)
         try:
             async with asyncio.timeout(passage.deadline_s):
-                answered = await self._send(passage, body)
+                answered = await self._carry(passage, body)
         except (RequestError, TimeoutError) as error:
             if body.refusal is not None:
                 self._breaker.abandoned(number)
@@ -97,6 +98,15 @@ class Upstream:
             raise
         self._breaker.succeeded(number, time.monotonic())
         return answered
+
+    async def _carry(self, passage: Passage, body: "_Body") -> Passed:
+        """Send a request, and what only reads once more if its connection broke: others may be there."""
+        try:
+            return await self._send(passage, body)
+        except RequestError:
+            if passage.request.method not in _READING or body.is_there:
+                raise
+        return await self._send(passage, body)
 
     async def _send(self, passage: Passage, body: "_Body") -> Passed:
         builder = await body.given_to(self._builder(passage, with_length=body.is_long))
@@ -157,12 +167,12 @@ class _Body:
         self.refusal: MercatoError | None = None
         """What is wrong with it, which the client would tell as a failure to send."""
         declared = self._request.headers.get("content-length", "")
-        self._is_there = "transfer-encoding" in self._request.headers or declared not in {"", "0"}
-        self.is_long = self._is_there and not (declared.isdigit() and int(declared) <= _AT_ONCE)
+        self.is_there = "transfer-encoding" in self._request.headers or declared not in {"", "0"}
+        self.is_long = self.is_there and not (declared.isdigit() and int(declared) <= _AT_ONCE)
 
     async def given_to(self, builder: RequestBuilder) -> RequestBuilder:
         """Give the body to a request. Raises PayloadTooLarge, BadRequest."""
-        if not self._is_there:
+        if not self.is_there:
             return builder
         if not self.is_long:
             return builder.body_bytes(await self._request.read_body(self._limit))

@@ -10,26 +10,24 @@ import socket
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Protocol
 
-from granian.constants import HTTPModes, Interfaces
-from granian.http import HTTP1Settings
-from granian.server.embed import Server
 from prometheus_client import CollectorRegistry
 
 from mercato.runtime import logs
 from mercato.runtime.app import application
 from mercato.runtime.folder import FolderLock
+from mercato.runtime.http_server import HttpServer
 from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings, reachable
 from mercato.web.access_log import Write
 from mercato.web.health import Health, Phase
-from mercato.web.http import Request, Response
-from mercato.web.rsgi import RsgiApp
+from mercato.web.http import LINGER_S, Request, Response
 from mercato.web.shell import Shell
 from mercato.web.under_way import UnderWay
 
 log = logging.getLogger(__name__)
 
-HEADER_DEADLINE_MS = 10_000
+_PATIENCE_S = 3.0
+"""After how long it is told to whoever asks that a process has not started."""
 PARENT_PIPE = "_MERCATO_PARENT_PIPE"
 """Names a file descriptor that is at its end when this process's parent is gone."""
 # Requests leave little garbage in cycles; looking for it seldom saves a twentieth of the CPU.
@@ -51,7 +49,7 @@ class Served(Protocol):
 
     @property
     def patient(self) -> bool:
-        """Whether it listens before it has started: it may have to wait for a database."""
+        """Whether it listens after a while though it has not started: it may have to wait for a database."""
         ...
 
     async def handle(self, request: Request) -> Response:
@@ -156,42 +154,45 @@ def free_port() -> int:
 async def _serve(
     settings: Settings, build: Build, write: Write, registry: CollectorRegistry, on_ready: Ready
 ) -> None:
-    stopping = asyncio.Event()
+    stopping = _Stopping()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop_or_exit, stopping, number)
-    with_parent(stopping.set)
+        loop.add_signal_handler(number, stopping.by, number)
+    with_parent(stopping.wanted.set)
     served = build(write, registry)
-    stop = asyncio.create_task(stopping.wait())
+    stop = asyncio.create_task(stopping.wanted.wait())
+    starting = asyncio.create_task(served.start(), name="start")
     try:
-        if not served.patient and not await _started(served, [stop]):
+        await _started(starting, [stop], _PATIENCE_S if served.patient else None)
+        if stop.done():
             return
-        server = _server(served, settings)
+        server = HttpServer(served, settings.host, settings.port)
         serving = asyncio.create_task(server.serve(), name="http")
         await _listening(settings, serving)
         # What is there now stays: the collector need not look at it again and again.
         gc.freeze()
         ended = [serving, stop]
-        if served.patient:
-            await _started(served, ended)
-        if not any(task.done() for task in ended):
+        if await _started(starting, ended) and not any(task.done() for task in ended):
             served.health.phase = Phase.SERVING
             on_ready()
         await asyncio.wait(ended, return_when=asyncio.FIRST_COMPLETED)
-        await _drain(served, server, serving, settings.drain_deadline)
+        # Only a service apart may have others in its place, to which clients go.
+        linger_s = LINGER_S if served.patient and stopping.may_be_replaced else 0.0
+        await _drain(served, server, serving, settings.drain_deadline, linger_s)
     finally:
+        starting.cancel()
+        await asyncio.gather(starting, return_exceptions=True)
         await served.stop()
         served.flush()
     log.info("stopped")
 
 
-async def _started(served: Served, ended: "Sequence[asyncio.Task[Any]]") -> bool:
-    """Start, unless one of the tasks has ended before that; say whether it has started."""
-    starting = asyncio.create_task(served.start(), name="start")
-    await asyncio.wait([starting, *ended], return_when=asyncio.FIRST_COMPLETED)
+async def _started(
+    starting: "asyncio.Task[None]", ended: "Sequence[asyncio.Task[Any]]", within_s: float | None = None
+) -> bool:
+    """Wait until it has started, unless one of the tasks ends before that; say whether it has."""
+    await asyncio.wait([starting, *ended], timeout=within_s, return_when=asyncio.FIRST_COMPLETED)
     if not starting.done():
-        starting.cancel()
-        await asyncio.gather(starting, return_exceptions=True)
         return False
     await starting
     return True
@@ -216,26 +217,24 @@ def with_parent(stop: Callable[[], None]) -> None:
     loop.add_reader(descriptor, gone)
 
 
-def _stop_or_exit(stopping: asyncio.Event, number: int) -> None:
-    """Drain at the first signal, exit at once at the second: what a kill leaves, the next start takes up."""
-    if stopping.is_set():
-        # An exception would be told by whatever it interrupts, and wait for threads.
-        os._exit(128 + number)
-    stopping.set()
+class _Stopping:
+    """Whether the process is to stop."""
 
+    def __init__(self) -> None:
+        self.wanted = asyncio.Event()
+        self.may_be_replaced = False
+        """Whoever stops it by SIGTERM may have others that go on; a Ctrl-C ends all."""
 
-def _server(served: Served, settings: Settings) -> Server:
-    return Server(
-        RsgiApp(served),
-        address=settings.host,
-        port=settings.port,
-        interface=Interfaces.RSGI,
-        http=HTTPModes.http1,
-        websockets=False,
-        backlog=1024,
-        http1_settings=HTTP1Settings(header_read_timeout=HEADER_DEADLINE_MS),
-        log_enabled=False,
-    )
+    def by(self, number: int) -> None:
+        """Drain at the first signal, exit at once at the second.
+
+        What a kill leaves, the next start takes up.
+        """
+        if self.wanted.is_set():
+            # An exception would be told by whatever it interrupts, and wait for threads.
+            os._exit(128 + number)
+        self.may_be_replaced = number == signal.SIGTERM
+        self.wanted.set()
 
 
 async def _listening(settings: Settings, serving: "asyncio.Task[None]") -> None:
@@ -252,10 +251,18 @@ async def _listening(settings: Settings, serving: "asyncio.Task[None]") -> None:
     await serving
 
 
-async def _drain(served: Served, server: Server, serving: "asyncio.Task[None]", deadline_s: float) -> None:
-    """Stop accepting, and let the requests under way finish."""
+async def _drain(
+    served: Served,
+    server: HttpServer,
+    serving: "asyncio.Task[None]",
+    deadline_s: float,
+    linger_s: float,
+) -> None:
+    """Stop accepting, and let the requests under way finish; before that, let clients take their leave."""
     served.health.phase = Phase.DRAINING
     log.info("draining", extra={"in_flight": len(served.under_way)})
+    server.stop_accepting()
+    await asyncio.sleep(min(linger_s, deadline_s))
     server.stop()  # type: ignore[no-untyped-call]  # it ships without annotations
     try:
         async with asyncio.timeout(deadline_s):

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import signal
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -96,7 +97,13 @@ def run_split(plan: Plan, given: Mapping[str, str], on_ready: Callable[[], None]
             await asyncio.sleep(_LOOK_S)
         on_ready()
 
-    supervise(plan.children(given), drain_s=plan.settings.drain_deadline, meanwhile=tell_when_ready)
+    supervise(
+        plan.children(given),
+        drain_s=plan.settings.drain_deadline,
+        meanwhile=tell_when_ready,
+        # All of them end, and nobody goes on in their place.
+        stop_by=signal.SIGINT,
+    )
 
 
 def _serve(service: str, host: str, port: int, data: str) -> list[str]:

@@ -41,21 +41,29 @@ class Child:
 
 
 def supervise(
-    children: Sequence[Child], *, drain_s: float, meanwhile: Callable[[], Awaitable[None]] | None = None
+    children: Sequence[Child],
+    *,
+    drain_s: float,
+    meanwhile: Callable[[], Awaitable[None]] | None = None,
+    stop_by: signal.Signals | None = None,
 ) -> None:
     """Keep the children running until SIGTERM or SIGINT, doing something meanwhile.
 
-    Raises ChildRefused.
+    They are stopped by `stop_by`, or by the signal that came. Raises ChildRefused.
     """
-    asyncio.run(Supervisor(children, drain_s=drain_s).run(meanwhile))
+    asyncio.run(Supervisor(children, drain_s=drain_s, stop_by=stop_by).run(meanwhile))
 
 
 class Supervisor:
     """Runs children. They are told by a pipe when it is gone, however it ends."""
 
-    def __init__(self, children: Sequence[Child], *, drain_s: float) -> None:
+    def __init__(
+        self, children: Sequence[Child], *, drain_s: float, stop_by: signal.Signals | None = None
+    ) -> None:
         self._children = children
         self._drain_s = drain_s
+        self._stop_by = stop_by
+        self._got = signal.SIGTERM
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._refused: str | None = None
@@ -65,7 +73,7 @@ class Supervisor:
         """Run until a signal comes. Raises ChildRefused."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop_or_kill)
+            loop.add_signal_handler(number, self._stop_or_kill, number)
         with_parent(self._stopping.set)
         inherited, held = os.pipe()
         keeping = [asyncio.create_task(self._keep(child, inherited)) for child in self._children]
@@ -95,7 +103,9 @@ class Supervisor:
                 return
             if time.monotonic() - began >= _LASTING_S:
                 pause = _RESTART_FIRST_S
-            log.error("ended, and is started again", extra={"child": child.name, "code": code})
+            # Somebody may have asked it to, in order to replace it.
+            level = logging.ERROR if code else logging.INFO
+            log.log(level, "ended, and is started again", extra={"child": child.name, "code": code})
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause)
             pause = min(pause * 2, _RESTART_MOST_S)
@@ -126,7 +136,7 @@ class Supervisor:
         for wave in waves:
             tasks = [task for child, task in zip(self._children, keeping, strict=True) if child.wave == wave]
             names = [child.name for child in self._children if child.wave == wave]
-            self._signal(names, signal.SIGTERM)
+            self._signal(names, self._stop_by or self._got)
             _, late = await asyncio.wait(tasks, timeout=self._drain_s + _KILL_AFTER_S)
             if late:
                 self._signal(names, signal.SIGKILL)
@@ -139,10 +149,11 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(number)
 
-    def _stop_or_kill(self) -> None:
+    def _stop_or_kill(self, number: signal.Signals) -> None:
         """Stop in order at the first signal, at once at the second."""
         if self._stopping.is_set():
             self._signal(list(self._running), signal.SIGKILL)
+        self._got = number
         self._stopping.set()
 
 

@@ -5,6 +5,13 @@ from dataclasses import dataclass, field
 
 Header = tuple[str, str]
 
+LINGER_S = 1.0
+"""How long a process that is replaced goes on answering on the connections that it has.
+
+Each answer then says that it is the connection's last. Clients of ours use no connection that was idle for
+half as long, so none of them ever writes into one that is about to be closed.
+"""
+
 ReadBody = Callable[[int], Awaitable[bytes]]
 """Reads the whole body, at most that many bytes. Raises PayloadTooLarge."""
 

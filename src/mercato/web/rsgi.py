@@ -84,7 +84,7 @@ class RsgiApp:
     """An RSGI application around a Shell."""
 
     def __init__(self, shell: Answers) -> None:
-        self._shell = shell
+        self.shell = shell
 
     async def __rsgi__(self, scope: Scope, transport: Transport) -> None:
         """Answer one HTTP request; other kinds of connection are not served."""
@@ -101,7 +101,7 @@ class RsgiApp:
             headers |= {name: _UNREADABLE for name in names if name not in headers}
 
         body = _Body(headers, transport)
-        response = await self._shell.handle(
+        response = await self.shell.handle(
             Request(
                 method=scope.method,
                 path=scope.path,

@@ -6,10 +6,13 @@ from datetime import timedelta
 from pyreqwest.client import Client, ClientBuilder
 
 from mercato.kernel.errors import Unavailable
+from mercato.web.http import LINGER_S
 
 DEADLINE_HEADER = "x-request-deadline"
 """How many milliseconds the caller still waits."""
 _MOST_CONNECTIONS = 256
+_IDLE_S = LINGER_S / 2
+"""How long a connection is kept for the next request."""
 _CONNECT_S = 1.0
 _SETTLING_S = 0.05
 
@@ -27,6 +30,7 @@ def http_client(most_connections: int = _MOST_CONNECTIONS) -> Client:
         .http1_only()
         .max_connections(most_connections)
         .connect_timeout(timedelta(seconds=_CONNECT_S))
+        .pool_idle_timeout(timedelta(seconds=_IDLE_S))
         .follow_redirects(enable=False)
         .referer(enable=False)
         .no_proxy()

@@ -1,0 +1,86 @@
+"""Passing a request on over a connection that breaks: once more where that changes nothing."""
+
+import asyncio
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from mercato.adapters.http.client import CircuitOpen, close, http_client
+from mercato.gateway.origin import Origin
+from mercato.gateway.upstream import Passage, Upstream
+from mercato.kernel.errors import Unavailable
+from mercato.web.http import Request
+
+ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
+
+
+class Breaking:
+    """A service whose first connections break, each once it was asked something."""
+
+    def __init__(self, breaks: int, after: bytes = b"") -> None:
+        self.asked: list[str] = []
+        self._breaks = breaks
+        self._after = after
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = await reader.readuntil(b"\r\n\r\n")
+        self.asked.append(head.split(b" ")[0].decode())
+        writer.write(self._after if len(self.asked) <= self._breaks else ANSWER)
+        await writer.drain()
+        writer.close()
+
+
+@asynccontextmanager
+async def upstream(service: Breaking) -> AsyncIterator[Upstream]:
+    server = await asyncio.start_server(service.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    client = http_client()
+    async with server:
+        yield Upstream("products", f"http://127.0.0.1:{port}", client, None)
+    await close(client)
+
+
+def passage(method: str, body: bytes = b"") -> Passage:
+    async def read(_: int) -> bytes:
+        return body
+
+    async def stream(_: int) -> AsyncGenerator[bytes, None]:
+        yield body
+
+    headers = {"host": "shop.example"} | ({"content-length": str(len(body))} if body else {})
+    request = Request(method, "/", "", headers, "192.0.2.7", secure=False, read_body=read, stream_body=stream)
+    return Passage(request, "some-id", Origin("192.0.2.7", False, "", ""), limit=100, deadline_s=5)  # noqa: FBT003
+
+
+@pytest.mark.parametrize("after", [b"", ANSWER[:-1]])
+async def test_what_only_reads_is_sent_once_more_over_another_connection(after: bytes) -> None:
+    service = Breaking(1, after)
+    async with upstream(service) as products:
+        answered = await products.send(passage("GET"))
+        assert (answered.status, answered.body) == (200, b"ok")
+        assert service.asked == ["GET", "GET"]
+
+
+async def test_it_is_sent_twice_at_most_which_counts_as_one_failure() -> None:
+    service = Breaking(100)
+    async with upstream(service) as products:
+        for _ in range(2):
+            with pytest.raises(Unavailable):
+                await products.send(passage("GET"))
+        with pytest.raises(Unavailable) as third:
+            await products.send(passage("GET"))
+        assert not isinstance(third.value, CircuitOpen)
+        with pytest.raises(CircuitOpen):
+            await products.send(passage("GET"))
+        assert len(service.asked) == 6
+
+
+@pytest.mark.parametrize("method, body", [("POST", b""), ("POST", b"{}"), ("DELETE", b""), ("GET", b"{}")])
+async def test_what_may_change_something_is_sent_once(method: str, body: bytes) -> None:
+    """Nobody knows whether the service has carried it out."""
+    service = Breaking(1)
+    async with upstream(service) as products:
+        with pytest.raises(Unavailable):
+            await products.send(passage(method, body))
+        assert service.asked == [method]
