@@ -178,6 +178,34 @@ async def test_after_three_failures_nobody_is_asked_any_more() -> None:
     assert 25 <= raised.value.retry_after <= 30
 
 
+async def test_what_is_asked_all_the_time_opens_no_circuit_and_helps_to_close_one() -> None:
+    """As while the services start, each at its own pace: who comes first finds nobody for a while."""
+    service = Scripted([away])
+    async with neighbour(service) as products:
+
+        async def poll() -> str:
+            return await products.ask(URL, Question(), str, background=True)
+
+        for _ in range(10):
+            with pytest.raises(Unavailable):
+                await poll()
+        assert state_of(products) is BreakerState.CLOSED
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await ask(products, repeatable=False)
+        with pytest.raises(CircuitOpen):
+            await poll()
+        products._breaker._opened_at -= 30
+        service.script = [good]
+        for _ in range(3):
+            assert await poll() == "yes"
+        assert state_of(products) is BreakerState.CLOSED
+
+
+def state_of(called: Neighbour) -> BreakerState:
+    return called.state
+
+
 async def test_refusals_however_many_open_nothing() -> None:
     async with neighbour(Scripted([refused(OutOfStock("none"))])) as products:
         for _ in range(10):

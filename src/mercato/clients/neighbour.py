@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, Generic, TypeVar
 
@@ -35,6 +36,18 @@ def _plain(value: object) -> object:
 
 
 _ENCODER = msgspec.json.Encoder(enc_hook=_plain)
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """One call, whatever the number of attempts."""
+
+    path: str
+    content: bytes
+    tenant: TenantId
+    until: float
+    repeatable: bool
+    background: bool
 
 
 class _Answer(msgspec.Struct, Generic[T], frozen=True):
@@ -70,7 +83,7 @@ class Neighbour:
         """Whether calls go through."""
         return self._breaker.state(time.monotonic())
 
-    async def ask(
+    async def ask(  # noqa: PLR0913  all but the first three are named
         self,
         path: str,
         body: msgspec.Struct,
@@ -78,12 +91,14 @@ class Neighbour:
         *,
         tenant: TenantId = PLATFORM,
         repeatable: bool = False,
+        background: bool = False,
         timeout_s: float = TIMEOUT_S,
     ) -> T:
         """Call an endpoint and return what it answers, as a `kind`; None where it answers nothing.
 
-        `repeatable` is what does the same however often it is done. Raises what the service refused
-        the call with, and Unavailable.
+        `repeatable` is what does the same however often it is done. `background` is what nobody waits
+        for: it opens no circuit, so that one is as open as the calls for somebody make it, and helps to
+        close it. Raises what the service refused the call with, and Unavailable.
         """
         if self._secret is None:
             raise Unavailable(f"The {self.name} service cannot be asked: MERCATO_CLUSTER_SECRET is not set.")
@@ -92,31 +107,29 @@ class Neighbour:
             raise Unavailable(f"There is no time left to ask the {self.name} service.")
         content = _ENCODER.encode(body)
         self._budget.called()
-        until = time.monotonic() + left
+        asked = _Asked(path, content, tenant, time.monotonic() + left, repeatable, background)
         try:
             async with asyncio.timeout(left):
-                answered = await self._attempts(path, content, tenant, until, repeatable=repeatable)
+                answered = await self._attempts(asked)
         except TimeoutError:
             raise self._away() from None
         return self._read(answered, kind)
 
-    async def _attempts(
-        self, path: str, content: bytes, tenant: TenantId, until: float, *, repeatable: bool
-    ) -> bytes:
+    async def _attempts(self, asked: _Asked) -> bytes:
         for attempt in range(1, ATTEMPTS + 1):
             try:
-                return await self._attempt(path, content, tenant, until)
+                return await self._attempt(asked)
             except CircuitOpen:
                 raise
             except Unavailable:
                 wait = pause(attempt)
-                late = time.monotonic() + wait + _HOP_S >= until
-                if not repeatable or late or attempt == ATTEMPTS or not self._budget.take():
+                late = time.monotonic() + wait + _HOP_S >= asked.until
+                if not asked.repeatable or late or attempt == ATTEMPTS or not self._budget.take():
                     raise
                 await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
-    async def _attempt(self, path: str, content: bytes, tenant: TenantId, until: float) -> bytes:
+    async def _attempt(self, asked: _Asked) -> bytes:
         """Call once, and tell the breaker what became of it."""
         now = time.monotonic()
         number = self._breaker.allows(now)
@@ -124,35 +137,41 @@ class Neighbour:
             raise CircuitOpen(
                 f"The {self.name} service keeps failing.", retry_after=self._breaker.retry_after(now)
             )
+        counts = not asked.background or self._breaker.state(now) is BreakerState.HALF_OPEN
         try:
-            answered = await self._send(path, content, tenant, until)
+            answered = await self._send(asked)
         except asyncio.CancelledError:
             # Whose time is up was not answered; who was called off learns nothing of the other side.
-            if time.monotonic() >= until:
+            if counts and time.monotonic() >= asked.until:
                 self._breaker.failed(number, time.monotonic())
             else:
                 self._breaker.abandoned(number)
             raise
         except MercatoError as error:
-            if error.kind in {Kind.UNAVAILABLE, Kind.INTERNAL}:
+            if error.kind not in {Kind.UNAVAILABLE, Kind.INTERNAL}:
+                self._answered(number, counts=counts)
+            elif counts:
                 self._breaker.failed(number, time.monotonic())
-            else:
-                self._breaker.succeeded(number, time.monotonic())
             raise
-        self._breaker.succeeded(number, time.monotonic())
+        self._answered(number, counts=counts)
         return answered
 
-    async def _send(self, path: str, content: bytes, tenant: TenantId, until: float) -> bytes:
+    def _answered(self, number: int, *, counts: bool) -> None:
+        if counts:
+            self._breaker.succeeded(number, time.monotonic())
+
+    async def _send(self, asked: _Asked) -> bytes:
         assert self._secret is not None  # noqa: S101  `ask` has looked
         if self._client is None:
             self._client = http_client()
-        left = until - time.monotonic() - _HOP_S
+        left = asked.until - time.monotonic() - _HOP_S
+        token = self._secret.call(issuer=self._caller, audience=self.name, tenant=asked.tenant)
         request = (
-            self._client.post(self._url + path)
-            .bearer_auth(self._secret.call(issuer=self._caller, audience=self.name, tenant=tenant))
+            self._client.post(self._url + asked.path)
+            .bearer_auth(token)
             .header("content-type", "application/json")
             .header(DEADLINE_HEADER, str(max(1, int(left * 1000))))
-            .body_bytes(content)
+            .body_bytes(asked.content)
         )
         passed_on = request_id()
         if passed_on is not None:

@@ -39,7 +39,7 @@ class QuotasClient:
         """Return the counts of a day; none while users is away, since no service waits for another."""
         try:
             return await self._users.ask(
-                PREFIX + _LOAD, AskQuotas(day=day), dict[TenantId, int], repeatable=True
+                PREFIX + _LOAD, AskQuotas(day=day), dict[TenantId, int], repeatable=True, background=True
             )
         except Unavailable as error:
             log.warning("quotas cannot be loaded", extra={"cause": repr(error)})
@@ -48,7 +48,7 @@ class QuotasClient:
     async def save(self, day: date, used: Mapping[TenantId, int]) -> None:
         """Write counts of a day. Raises Unavailable."""
         asked = SaveQuotas(day=day, used=dict(used))
-        await self._users.ask(PREFIX + _SAVE, asked, type(None), repeatable=True)
+        await self._users.ask(PREFIX + _SAVE, asked, type(None), repeatable=True, background=True)
 
 
 def serve_quotas(internal: Internal, quotas: QuotaStore) -> None:
