@@ -23,6 +23,8 @@ else:
 ACQUIRE_DEADLINE_S = 5.0
 """How long a statement waits for a connection."""
 STATEMENT_DEADLINE_S = 10.0
+_IDLE_STEP_S = 5
+"""How long a step may take from one statement to the next, for which it waits for nothing."""
 TENANT_SETTING = "mercato.tenant"
 _SET_TENANT = f"SELECT set_config('{TENANT_SETTING}', $1, false)"
 _SET_LOCAL = f"SELECT set_config('{TENANT_SETTING}', $1, true), set_config('search_path', $2, true)"
@@ -159,6 +161,7 @@ class Pool:
                     # Nothing that a statement of ours leaves behind has to be reset, and asking to costs
                     # two fifths of a point read.
                     reset=_nothing,
+                    init=None if settings.set_local else _bound_steps,
                     connection_class=StoreConnection,
                     server_settings=named,
                 )
@@ -211,6 +214,11 @@ async def _check_sessions(url: str) -> None:
     finally:
         for client in clients:
             client.terminate()
+
+
+async def _bound_steps(connection: _Connection) -> None:
+    """Have the server end a step whose process stands still or is out of reach, and what it has locked."""
+    await connection.execute(f"SET idle_in_transaction_session_timeout = '{_IDLE_STEP_S}s'")
 
 
 async def _nothing(_: Any) -> None:  # noqa: ANN401  asyncpg's own type of a connection
