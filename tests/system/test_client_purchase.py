@@ -197,3 +197,23 @@ async def test_nobody_there_is_told_as_such() -> None:
         with pytest.raises(Unreachable) as away:
             await shop.products.list()
     assert not away.value.sent
+
+
+async def test_what_may_have_been_carried_out_is_not_repeated_without_a_key() -> None:
+    """As when the platform hangs up on a request that it got: nobody knows what became of it."""
+    asked: list[bytes] = []
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked.append(await reader.readline())
+        writer.close()
+
+    async with await asyncio.start_server(hang_up, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        async with Mercato(f"http://127.0.0.1:{port}", retries=Retries(attempts=3, first_s=0.01)) as shop:
+            with pytest.raises(Unreachable) as unknown:
+                await shop.users.login(email="carl@example.com", password="a-good-password")
+            assert unknown.value.sent
+            assert len(asked) == 1
+            with pytest.raises(Unreachable):
+                await shop.products.list()
+    assert len(asked) == 4

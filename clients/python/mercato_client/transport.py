@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 from pyreqwest.client import Client, ClientBuilder
-from pyreqwest.exceptions import ConnectError, ConnectTimeoutError, RequestError
+from pyreqwest.exceptions import RequestError
 from pyreqwest.request import RequestBuilder
 
 from mercato_client.errors import ApiError, MercatoError, Unauthorized, UnexpectedAnswer, Unreachable, refusal
@@ -20,6 +20,7 @@ T = TypeVar("T")
 
 _REFRESH = "/api/v1/users/token/refresh"
 _REPEATABLE = frozenset({"GET", "PUT", "DELETE"})
+_NO_CONNECTION = "client error (Connect)"
 _encode = msgspec.json.Encoder(decimal_format="number").encode
 
 
@@ -201,5 +202,7 @@ def _text(value: object) -> str:
 
 
 def _unreachable(error: RequestError) -> Unreachable:
-    never_sent = isinstance(error, ConnectError | ConnectTimeoutError)
+    # A connection that broke after the request was sent has the same type, and other causes.
+    causes = error.details["causes"] or []
+    never_sent = any(cause["message"] == _NO_CONNECTION for cause in causes)
     return Unreachable(f"No answer: {error.message}", sent=not never_sent)
