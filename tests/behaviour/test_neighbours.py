@@ -196,6 +196,22 @@ async def test_who_stands_still_is_given_up_in_time_and_then_left_alone() -> Non
         assert products.state is BreakerState.OPEN
 
 
+async def test_what_is_asked_all_the_time_opens_no_circuit_and_is_not_stopped_by_one() -> None:
+    """Or who starts before its neighbour would leave it alone for long after it has come."""
+    service = Scripted([away])
+    async with neighbour(service) as products:
+        for _ in range(10):
+            with pytest.raises(Unavailable):
+                await products.poll(URL, Question(), str)
+        assert (products.state, len(service.asked)) == (BreakerState.CLOSED, 10)
+        for _ in range(3):
+            with pytest.raises(Unavailable):
+                await ask(products, repeatable=False)
+        assert products.state is BreakerState.OPEN
+        service.script = [good]
+        assert await products.poll(URL, Question(), str) == "yes"
+
+
 async def test_a_caller_who_goes_away_says_nothing_of_the_service() -> None:
     async with neighbour(Scripted(stands_still=True)) as products:
         for _ in range(5):

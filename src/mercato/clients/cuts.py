@@ -33,7 +33,7 @@ def cuts_of(users: Neighbour) -> ReadCuts:
     """Return how users is asked for its cuts."""
 
     async def read(after: datetime, _: int) -> list[Cut]:
-        return await users.ask(PREFIX + _SINCE, AskCuts(after=after), list[Cut], repeatable=True)
+        return await users.poll(PREFIX + _SINCE, AskCuts(after=after), list[Cut])
 
     return read
 

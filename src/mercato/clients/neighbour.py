@@ -86,7 +86,7 @@ class Neighbour:
         the call with, and Unavailable.
         """
         if self._secret is None:
-            raise Unavailable(f"The {self.name} service cannot be asked: MERCATO_CLUSTER_SECRET is not set.")
+            raise self._unsigned()
         left = seconds_left(timeout_s)
         if left <= _HOP_S:
             raise Unavailable(f"There is no time left to ask the {self.name} service.")
@@ -96,6 +96,22 @@ class Neighbour:
         try:
             async with asyncio.timeout(left):
                 answered = await self._attempts(path, content, tenant, until, repeatable=repeatable)
+        except TimeoutError:
+            raise self._away() from None
+        return self._read(answered, kind)
+
+    async def poll(self, path: str, body: msgspec.Struct, kind: type[T]) -> T:
+        """Ask once what is asked all the time. Raises as `ask` does.
+
+        The breaker neither hinders it nor learns of it: a service that was asked so before it had started
+        would be left alone, when it has, by those who have use for it.
+        """
+        if self._secret is None:
+            raise self._unsigned()
+        until = time.monotonic() + TIMEOUT_S
+        try:
+            async with asyncio.timeout(TIMEOUT_S):
+                answered = await self._send(path, _ENCODER.encode(body), PLATFORM, until)
         except TimeoutError:
             raise self._away() from None
         return self._read(answered, kind)
@@ -143,7 +159,7 @@ class Neighbour:
         return answered
 
     async def _send(self, path: str, content: bytes, tenant: TenantId, until: float) -> bytes:
-        assert self._secret is not None  # noqa: S101  `ask` has looked
+        assert self._secret is not None  # noqa: S101  callers have looked
         if self._client is None:
             self._client = http_client()
         left = until - time.monotonic() - _HOP_S
@@ -177,6 +193,9 @@ class Neighbour:
 
     def _away(self) -> Unavailable:
         return Unavailable(f"The {self.name} service is away.", retry_after=5)
+
+    def _unsigned(self) -> Unavailable:
+        return Unavailable(f"The {self.name} service cannot be asked: MERCATO_CLUSTER_SECRET is not set.")
 
     async def close(self) -> None:
         """Close the connections."""

@@ -38,9 +38,7 @@ class QuotasClient:
     async def load(self, day: date) -> Mapping[TenantId, int]:
         """Return the counts of a day; none while users is away, since no service waits for another."""
         try:
-            return await self._users.ask(
-                PREFIX + _LOAD, AskQuotas(day=day), dict[TenantId, int], repeatable=True
-            )
+            return await self._users.poll(PREFIX + _LOAD, AskQuotas(day=day), dict[TenantId, int])
         except Unavailable as error:
             log.warning("quotas cannot be loaded", extra={"cause": repr(error)})
             return {}
@@ -48,7 +46,7 @@ class QuotasClient:
     async def save(self, day: date, used: Mapping[TenantId, int]) -> None:
         """Write counts of a day. Raises Unavailable."""
         asked = SaveQuotas(day=day, used=dict(used))
-        await self._users.ask(PREFIX + _SAVE, asked, type(None), repeatable=True)
+        await self._users.poll(PREFIX + _SAVE, asked, type(None))
 
 
 def serve_quotas(internal: Internal, quotas: QuotaStore) -> None:
