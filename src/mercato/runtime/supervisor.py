@@ -45,9 +45,12 @@ def supervise(
 ) -> None:
     """Keep the children running until SIGTERM or SIGINT, doing something meanwhile.
 
-    Raises ChildRefused.
+    Raises ChildRefused, and SystemExit where a second signal has ended them at once.
     """
-    asyncio.run(Supervisor(children, drain_s=drain_s).run(meanwhile))
+    supervisor = Supervisor(children, drain_s=drain_s)
+    asyncio.run(supervisor.run(meanwhile))
+    if supervisor.killed_by is not None:
+        sys.exit(128 + supervisor.killed_by)
 
 
 class Supervisor:
@@ -59,13 +62,15 @@ class Supervisor:
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._refused: str | None = None
+        self.killed_by: int | None = None
+        """The second signal, which killed the children, if there was one."""
         self._tell = _Told([child.name for child in children])
 
     async def run(self, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
         """Run until a signal comes. Raises ChildRefused."""
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop_or_kill)
+            loop.add_signal_handler(number, self._stop_or_kill, number)
         with_parent(self._stopping.set)
         inherited, held = os.pipe()
         keeping = [asyncio.create_task(self._keep(child, inherited)) for child in self._children]
@@ -139,9 +144,10 @@ class Supervisor:
                 with contextlib.suppress(ProcessLookupError):
                     process.send_signal(number)
 
-    def _stop_or_kill(self) -> None:
+    def _stop_or_kill(self, number: int) -> None:
         """Stop in order at the first signal, at once at the second."""
         if self._stopping.is_set():
+            self.killed_by = number
             self._signal(list(self._running), signal.SIGKILL)
         self._stopping.set()
 
