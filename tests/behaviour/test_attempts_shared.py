@@ -204,3 +204,25 @@ async def test_the_lockout_holds_while_redis_is_away_and_afterwards(own_redis: R
         own_redis.serve()
         await until(lambda: link.up)
         assert sum([await guess(attempts) for _ in range(20)]) <= 10
+
+
+async def test_guesses_under_way_when_redis_goes_away_are_none_more_then_or_afterwards(
+    own_redis: RedisServer,
+) -> None:
+    async with linked(own_redis.url, "m") as link:
+        attempts = Doors(link).make(of_account=3)
+        under_way = [attempts.attempt(SHOP, "ada", "192.0.2.1", at=AT) for _ in range(3)]
+        begun = [await each.__aenter__() for each in under_way]
+        own_redis.freeze()
+        more = [asyncio.create_task(guess(attempts)) for _ in range(5)]
+        await until(lambda: not link.up)
+        for each, attempt in zip(under_way, begun, strict=True):
+            attempt.failed()
+            await each.__aexit__(None, None, None)
+        assert await asyncio.gather(*more) == [False] * 5
+        assert await guess(attempts, "bob")
+        own_redis.thaw()
+        await until(lambda: link.up)
+        other = Doors(link).make(of_account=3)
+        assert [await guess(attempts), await guess(other)] == [False, False]
+        assert [await guess(other, "bob") for _ in range(3)] == [True, True, False]

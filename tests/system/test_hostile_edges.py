@@ -273,6 +273,29 @@ async def test_whoever_is_refused_in_the_middle_of_a_body_is_told_that_the_conne
     assert b"\r\nconnection: close\r\n" in answered.lower()
 
 
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+async def test_whoever_sends_all_before_reading_anything_is_told_why_it_is_refused(
+    platform: Platform, framing: str
+) -> None:
+    """As most clients do. Had the server hung up meanwhile, the answer might be lost with the connection."""
+    piece, count = b"x" * 65_536, 100
+    length = f"Content-Length: {len(piece) * count}"
+    head = length if framing == "length" else "Transfer-Encoding: chunked"
+    lines = ["POST /api/v1/products/import HTTP/1.1", "Host: x", "Content-Type: text/csv", head]
+    for _ in range(5):
+        reader, writer = await asyncio.open_connection("127.0.0.1", platform.port)
+        try:
+            writer.write("\r\n".join([*lines, "", ""]).encode())
+            for _ in range(count):
+                writer.write(piece if framing == "length" else b"%x\r\n%b\r\n" % (len(piece), piece))
+                await writer.drain()
+            async with asyncio.timeout(10):
+                came = await reader.read(-1)
+        finally:
+            writer.close()
+        assert came.startswith(b"HTTP/1.1 401 ")
+
+
 async def test_a_refusal_after_the_whole_body_keeps_the_connection(platform: Platform) -> None:
     store = await open_store(platform, "kept-connections")
     content = b'{"notes":"' + b"x" * 100_000 + b'"}'

@@ -69,7 +69,7 @@ def serve_one(
         else:
             _say(f"Mercato {__version__}: {service} alone at {where}, data in {_data_of(chosen)}")
 
-    run(chosen, *_built(service, chosen), ready, shares_port=is_worker())
+    run(chosen, *_built(service, chosen), ready, name=service, shares_port=is_worker())
     end()
 
 

@@ -96,9 +96,10 @@ class Neighbour:
     ) -> T:
         """Call an endpoint and return what it answers, as a `kind`; None where it answers nothing.
 
-        `repeatable` is what does the same however often it is done. `background` is what nobody waits
-        for: it opens no circuit, so that one is as open as the calls for somebody make it, and helps to
-        close it. Raises what the service refused the call with, and Unavailable.
+        `repeatable` is what does the same however often it is done. `background` is what is asked all
+        the time: it opens no circuit and is stopped by none, so that who starts before its neighbour does
+        not leave it alone when it has come, and it helps to close one. Raises what the service refused the
+        call with, and Unavailable.
         """
         if self._secret is None:
             raise Unavailable(f"The {self.name} service cannot be asked: MERCATO_CLUSTER_SECRET is not set.")
@@ -133,32 +134,31 @@ class Neighbour:
         """Call once, and tell the breaker what became of it."""
         now = time.monotonic()
         number = self._breaker.allows(now)
-        if number is None:
+        if asked.background and self._breaker.state(now) is not BreakerState.HALF_OPEN:
+            number = None
+        elif number is None and not asked.background:
             raise CircuitOpen(
                 f"The {self.name} service keeps failing.", retry_after=self._breaker.retry_after(now)
             )
-        counts = not asked.background or self._breaker.state(now) is BreakerState.HALF_OPEN
+        if number is None:
+            return await self._send(asked)
         try:
             answered = await self._send(asked)
         except asyncio.CancelledError:
             # Whose time is up was not answered; who was called off learns nothing of the other side.
-            if counts and time.monotonic() >= asked.until:
+            if time.monotonic() >= asked.until:
                 self._breaker.failed(number, time.monotonic())
             else:
                 self._breaker.abandoned(number)
             raise
         except MercatoError as error:
-            if error.kind not in {Kind.UNAVAILABLE, Kind.INTERNAL}:
-                self._answered(number, counts=counts)
-            elif counts:
+            if error.kind in {Kind.UNAVAILABLE, Kind.INTERNAL}:
                 self._breaker.failed(number, time.monotonic())
+            else:
+                self._breaker.succeeded(number, time.monotonic())
             raise
-        self._answered(number, counts=counts)
+        self._breaker.succeeded(number, time.monotonic())
         return answered
-
-    def _answered(self, number: int, *, counts: bool) -> None:
-        if counts:
-            self._breaker.succeeded(number, time.monotonic())
 
     async def _send(self, asked: _Asked) -> bytes:
         assert self._secret is not None  # noqa: S101  `ask` has looked

@@ -8,9 +8,8 @@ from mercato.gateway.everywhere import ask_all
 from mercato.gateway.origin import Proxies
 from mercato.gateway.table import EVERY, Table
 from mercato.gateway.upstream import Passage, Passed, Upstream
-from mercato.web.errors import HeadersTooLarge
 from mercato.web.http import Request, Response
-from mercato.web.shell import MAX_HEADER_BYTES, Seen, Shell, check_framing
+from mercato.web.shell import Seen, Shell
 
 _LIMITED = "x-ratelimit-limit"
 
@@ -37,18 +36,14 @@ class GatewayShell(Shell):
         origin = self._proxies.origin(request)
         # For the limits and the log: the client is whom a trusted proxy speaks for.
         request.client, request.secure = origin.client, origin.secure
-        if request.header_bytes > MAX_HEADER_BYTES:
-            raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
-        check_framing(request.headers)
+        await self._admit(request, seen)
         service, endpoint = self._table.find(request.method, request.path)
         if service is None:
             # It is for everybody, and only services can tell what a token is worth.
             request.headers = {
                 name: value for name, value in request.headers.items() if name != "authorization"
             }
-            return await super()._answer(request, seen, task)
-        told = self._limits.of_address(request.client, seen.at)
-        seen.limits = told if isinstance(told, list) else await told
+            return await self._serve(request, seen, task)
         seen.endpoint = endpoint
         passage = Passage(
             request,

@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Any
 from urllib.parse import quote
 
 from pyreqwest.client import Client
@@ -17,6 +18,7 @@ from mercato.adapters.identity.service_tokens import FORWARDED_HEADER, ClusterSe
 from mercato.gateway.headers import to_client, to_service
 from mercato.gateway.origin import Origin
 from mercato.kernel.errors import MercatoError, Unavailable
+from mercato.web.body import check_declared
 from mercato.web.http import Chunks, Request, Response
 
 _AT_ONCE = 64 * 1024
@@ -96,6 +98,8 @@ class Upstream:
         except BaseException:
             self._breaker.abandoned(number)
             raise
+        finally:
+            await body.stop()
         self._breaker.succeeded(number, time.monotonic())
         return answered
 
@@ -168,6 +172,8 @@ class _Body:
         """What is wrong with it, which the client would tell as a failure to send."""
         declared = self._request.headers.get("content-length", "")
         self.is_there = "transfer-encoding" in self._request.headers or declared not in {"", "0"}
+        self._reading: asyncio.Task[Any] | None = None
+        self._stopped = False
         self.is_long = self.is_there and not (declared.isdigit() and int(declared) <= _AT_ONCE)
 
     async def given_to(self, builder: RequestBuilder) -> RequestBuilder:
@@ -176,16 +182,27 @@ class _Body:
             return builder
         if not self.is_long:
             return builder.body_bytes(await self._request.read_body(self._limit))
-        pieces = self._request.stream_body(self._limit)
-        # What is declared to be too long is refused before any of it is sent.
-        first = await anext(pieces, b"")
-        return builder.body_stream(self._pieces(first, pieces))
+        # What is declared to be too long is refused before any of it is sent. Of all else the service decides
+        # whether it wants it: some clients wait for that before they send more than the head.
+        check_declared(self._request.headers, self._limit)
+        return builder.body_stream(self._pieces())
 
-    async def _pieces(self, first: bytes, pieces: Chunks) -> AsyncIterator[bytes]:
+    async def stop(self) -> None:
+        """Read no more of it: it has been answered, and the client's connection is open while it is read."""
+        self._stopped = True
+        if self._reading is not None and not self._reading.done():
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+
+    async def _pieces(self) -> AsyncIterator[bytes]:
+        if self._stopped:
+            return
+        # Each piece is read in a task of its own.
+        self._reading = asyncio.current_task()
         try:
-            yield first
-            async for piece in pieces:
+            async for piece in self._request.stream_body(self._limit):
                 yield piece
+                self._reading = asyncio.current_task()
         except MercatoError as error:
             self.refusal = error
             raise

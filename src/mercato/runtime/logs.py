@@ -29,11 +29,14 @@ _hushed = threading.Event()
 _encode = msgspec.json.Encoder(enc_hook=str).encode
 
 
-def set_up(settings: Settings, registry: CollectorRegistry) -> Write:
-    """Send the program's logs to standard error; return how the access log writes there."""
+def set_up(settings: Settings, registry: CollectorRegistry, process: str = "") -> Write:
+    """Send the program's logs to standard error; return how the access log writes there.
+
+    As JSON each line names the `process`, where that is one of several.
+    """
     pretty = settings.log_format == "pretty" or (settings.log_format == "auto" and sys.stderr.isatty())
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_PrettyFormatter() if pretty else _JsonFormatter())
+    handler.setFormatter(_PrettyFormatter() if pretty else _JsonFormatter(process))
     root = logging.getLogger()
     root.handlers = [handler, FailureCounter(registry)]
     root.setLevel(settings.log_level.upper())
@@ -42,7 +45,9 @@ def set_up(settings: Settings, registry: CollectorRegistry) -> Write:
     logging.raiseExceptions = False
     if not settings.access_log:
         return _nowhere
-    return _write_pretty if pretty else _write
+    if pretty:
+        return _write_pretty
+    return _writing_as(process) if process else _write
 
 
 @contextmanager
@@ -72,6 +77,15 @@ def _write(lines: bytes) -> None:
     if _hushed.is_set():
         return
     os.write(sys.stderr.fileno(), lines)
+
+
+def _writing_as(process: str) -> Write:
+    begin = _encode({"process": process})[:-1] + b","
+
+    def write(lines: bytes) -> None:
+        _write(b"".join(begin + line[1:] for line in lines.splitlines(keepends=True)))
+
+    return write
 
 
 def _write_pretty(lines: bytes) -> None:
@@ -104,8 +118,13 @@ def _place(error: BaseException) -> str:
 class _JsonFormatter(logging.Formatter):
     """One JSON object per record."""
 
+    def __init__(self, process: str) -> None:
+        super().__init__()
+        self._process = {"process": process} if process else {}
+
     def format(self, record: logging.LogRecord) -> str:
         fields: dict[str, object] = {
+            **self._process,
             "ts": datetime.fromtimestamp(record.created, UTC),
             "level": record.levelname.lower(),
             "event": record.getMessage(),

@@ -112,14 +112,15 @@ def run(
     build: Build,
     on_ready: Ready,
     *,
+    name: str = "",
     shares_port: bool = False,
 ) -> None:
     """Serve until SIGTERM or SIGINT, with the databases of `services` in the data folder locked.
 
-    Raises PortInUse, FolderInUse.
+    `name` tells the process from others in the log. Raises PortInUse, FolderInUse.
     """
     registry = CollectorRegistry()
-    write = logs.set_up(settings, registry)
+    write = logs.set_up(settings, registry, name)
     if not shares_port:
         check_port(settings.host, settings.port)
     gc.set_threshold(*_GC_THRESHOLD)

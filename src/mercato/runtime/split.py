@@ -83,7 +83,7 @@ class Plan:
 
 def run_split(plan: Plan, given: Mapping[str, str], on_ready: Callable[[], None]) -> None:
     """Run all until a signal ends them. Raises ChildRefused."""
-    logs.set_up(plan.settings, CollectorRegistry())
+    logs.set_up(plan.settings, CollectorRegistry(), "supervisor")
     host = reachable(plan.settings.host)
     places = {GATEWAY: (host, plan.settings.port)}
     places |= {service: ("127.0.0.1", port) for service, port in plan.services.items()}

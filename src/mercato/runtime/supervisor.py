@@ -49,9 +49,13 @@ def supervise(
 ) -> None:
     """Keep the children running until SIGTERM or SIGINT, doing something meanwhile.
 
-    They are stopped by `stop_by`, or by the signal that came. Raises ChildRefused.
+    They are stopped by `stop_by`, or by the signal that came. Raises ChildRefused, and SystemExit where a
+    second signal has ended them at once.
     """
-    asyncio.run(Supervisor(children, drain_s=drain_s, stop_by=stop_by).run(meanwhile))
+    supervisor = Supervisor(children, drain_s=drain_s, stop_by=stop_by)
+    asyncio.run(supervisor.run(meanwhile))
+    if supervisor.killed_by is not None:
+        sys.exit(128 + supervisor.killed_by)
 
 
 class Supervisor:
@@ -67,6 +71,8 @@ class Supervisor:
         self._running: dict[str, asyncio.subprocess.Process] = {}
         self._stopping = asyncio.Event()
         self._refused: str | None = None
+        self.killed_by: int | None = None
+        """The second signal, which killed the children, if there was one."""
         self._tell = _Told([child.name for child in children])
 
     async def run(self, meanwhile: Callable[[], Awaitable[None]] | None = None) -> None:
@@ -152,6 +158,7 @@ class Supervisor:
     def _stop_or_kill(self, number: signal.Signals) -> None:
         """Stop in order at the first signal, at once at the second."""
         if self._stopping.is_set():
+            self.killed_by = number
             self._signal(list(self._running), signal.SIGKILL)
         self._got = number
         self._stopping.set()

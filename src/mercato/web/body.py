@@ -12,7 +12,7 @@ BODY_DEADLINE_S = 20.0
 
 async def collect(headers: Mapping[str, str], chunks: AsyncIterable[bytes], limit: int) -> bytes:
     """Return the whole body. Raises PayloadTooLarge, and BadRequest for one that comes too slowly."""
-    _check_declared(headers, limit)
+    check_declared(headers, limit)
     found: list[bytes] = []
     size = 0
     try:
@@ -31,7 +31,7 @@ async def pieces(
     headers: Mapping[str, str], chunks: AsyncIterable[bytes], limit: int
 ) -> AsyncGenerator[bytes, None]:
     """Yield the body as it arrives. Raises PayloadTooLarge, and BadRequest for one that stands still."""
-    _check_declared(headers, limit)
+    check_declared(headers, limit)
     size = 0
     arriving = aiter(chunks)
     while True:
@@ -48,7 +48,8 @@ async def pieces(
         yield chunk
 
 
-def _check_declared(headers: Mapping[str, str], limit: int) -> None:
+def check_declared(headers: Mapping[str, str], limit: int) -> None:
+    """Raise PayloadTooLarge for a body that is said to be too long."""
     declared = headers.get("content-length", "")
     if declared.isdigit() and int(declared) > limit:
         raise _too_large(limit)

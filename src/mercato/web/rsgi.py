@@ -4,8 +4,9 @@ RSGI is granian's own protocol. It costs the server less than ASGI does, since a
 one call and header names and values are text already.
 """
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Protocol
 
 from mercato.kernel.errors import BadRequest
@@ -16,6 +17,10 @@ _UNREADABLE = "\ufffd"
 _DRAINED = 16 * 1024
 """What nobody reads of a body the server reads itself, if it is no more than about this; else it hangs up."""
 _CLOSE: Header = ("connection", "close")
+_LINGER_S = 10.0
+"""How long the rest of a body that was refused is read and dropped."""
+_SILENCE_S = 1.0
+"""How long the next piece of it is waited for."""
 
 
 class Headers(Protocol):
@@ -114,30 +119,39 @@ class RsgiApp:
                 header_bytes=sum(len(name) + len(value) for name, value in items),
             )
         )
-        if not body.ended and _is_long(headers) and scope.http_version.startswith("1"):
-            # Without being told so, clients would send their next request into a connection that ends.
-            response.headers.append(_CLOSE)
-        if response.status in {204, 304}:
-            transport.response_empty(response.status, response.headers)
+        if body.ended or not _is_long(headers) or not scope.http_version.startswith("1"):
+            await _send(transport, response)
             return
-        response.headers.append(("content-type", response.content_type))
-        if response.stream is not None:
-            stream = transport.response_stream(response.status, response.headers)
-            async with aclosing(response.stream) as pieces_of_it:
-                async for piece in pieces_of_it:
-                    await stream.send_bytes(piece)
-            return
+        # Without being told so, clients would send their next request into a connection that ends.
+        response.headers.append(_CLOSE)
+        await _send(transport, response)
+        await body.linger()
+
+
+async def _send(transport: Transport, response: Response) -> None:
+    if response.status in {204, 304}:
+        transport.response_empty(response.status, response.headers)
+        return
+    response.headers.append(("content-type", response.content_type))
+    if response.stream is None:
         transport.response_bytes(response.status, response.headers, response.body)
+        return
+    stream = transport.response_stream(response.status, response.headers)
+    async with aclosing(response.stream) as pieces_of_it:
+        async for piece in pieces_of_it:
+            await stream.send_bytes(piece)
 
 
 class _Body:
     """A request's body, and whether all of it has been read."""
 
-    __slots__ = ("_headers", "_transport", "ended")
+    __slots__ = ("_arriving", "_headers", "_transport", "ended")
 
     def __init__(self, headers: Mapping[str, str], transport: Transport) -> None:
         self._headers = headers
         self._transport = transport
+        self._arriving: AsyncIterator[bytes] | None = None
+        """The server gives its chunks once, so whoever goes on reading reads from here."""
         self.ended = False
 
     async def read(self, limit: int) -> bytes:
@@ -148,6 +162,20 @@ class _Body:
         """See web.http.StreamBody."""
         return pieces(self._headers, self, limit)
 
+    async def linger(self) -> None:
+        """Read what still comes, so that a client that sends all before it reads anything can do so.
+
+        The system breaks a connection that is closed with something unread, and what was answered may be
+        lost with it (RFC 9112, section 9.6).
+        """
+        with suppress(TimeoutError, BadRequest):
+            async with asyncio.timeout(_LINGER_S):
+                arriving = aiter(self)
+                while True:
+                    async with asyncio.timeout(_SILENCE_S):
+                        if await anext(arriving, None) is None:
+                            return
+
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the chunks. Raises BadRequest for a body that broke off before its end.
 
@@ -155,19 +183,34 @@ class _Body:
         connection broke another empty one came before it.
         """
         was_empty = False
-        async for chunk in self._transport:
+        left = _declared(self._headers)
+        if self._arriving is None:
+            self._arriving = aiter(self._transport)
+        while True:
+            try:
+                chunk = await anext(self._arriving)
+            except StopAsyncIteration:
+                break
             if was_empty:
                 raise BadRequest("The body ended early.")
             if chunk:
+                left -= len(chunk)
+                # Whoever knows the length may stop listening with the last of it.
+                self.ended = left == 0
                 yield chunk
             was_empty = not chunk
         self.ended = True
 
 
+def _declared(headers: Mapping[str, str]) -> int:
+    """Return how long the body is said to be, -1 where that is not said."""
+    declared = headers.get("content-length", "")
+    return int(declared) if declared.isdigit() and "transfer-encoding" not in headers else -1
+
+
 def _is_long(headers: Mapping[str, str]) -> bool:
     """Say whether the request has a body that the server does not read to its end by itself."""
-    declared = headers.get("content-length", "")
-    return "transfer-encoding" in headers or (declared.isdigit() and int(declared) > _DRAINED)
+    return "transfer-encoding" in headers or _declared(headers) > _DRAINED
 
 
 def _joined(items: Iterable[tuple[str, str]]) -> dict[str, str]:

@@ -220,13 +220,21 @@ class Shell:
         """Write the log lines that wait: before the process ends."""
         self._access_log.flush()
 
-    async def _answer(self, request: Request, seen: Seen, task: "asyncio.Task[Any]") -> Response:
+    async def _admit(self, request: Request, seen: Seen) -> None:
+        """Refuse what is malformed, whatever it asks for, and count it against its address."""
         if request.header_bytes > MAX_HEADER_BYTES:
             raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
-        check_framing(request.headers)
+        _check_framing(request.headers)
         if not request.path.startswith(_UNLIMITED):
             told = self._limits.of_address(request.client, seen.at)
             seen.limits = told if isinstance(told, list) else await told
+
+    async def _answer(self, request: Request, seen: Seen, task: "asyncio.Task[Any]") -> Response:
+        await self._admit(request, seen)
+        return await self._serve(request, seen, task)
+
+    async def _serve(self, request: Request, seen: Seen, task: "asyncio.Task[Any]") -> Response:
+        """Answer a request that was admitted."""
         if request.method == "OPTIONS":
             return self._options(request)
         endpoint, params = self._router.find(request.method, request.path)
@@ -373,7 +381,7 @@ def _level(status: int) -> str:
     return "warning" if status == 503 else "error"
 
 
-def check_framing(headers: Mapping[str, str]) -> None:
+def _check_framing(headers: Mapping[str, str]) -> None:
     """Refuse what servers and proxies may read differently (RFC 9112, sections 3.2 and 6.1)."""
     if headers.get("transfer-encoding", "chunked").lower() != "chunked":
         raise Misframed("The only Transfer-Encoding is chunked, once.")

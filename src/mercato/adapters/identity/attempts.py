@@ -3,8 +3,8 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Hashable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Hashable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 
 from mercato.kernel.tenancy import TenantId
@@ -52,13 +52,6 @@ class _Window:
             tally.at.append(at)
         return math.ceil(wait)
 
-    def note(self, key: Hashable, *, at: datetime) -> None:
-        """Count one, whether it is allowed or not."""
-        tally = self._tally(key)
-        tally.full_for(self._limit, at - self._span)
-        if len(tally.at) < self._limit:
-            tally.at.append(at)
-
     def forget(self, key: Hashable) -> None:
         """Begin to count anew."""
         if key in self._tallies:
@@ -86,10 +79,17 @@ class _Window:
             finally:
                 tally.waiting.discard(turn)
 
+    def enter_anyway(self, key: Hashable, *, at: datetime) -> _Tally:
+        """Count an attempt that was let through elsewhere, until it has ended."""
+        tally = self._tally(key)
+        tally.full_for(self._limit, at - self._span)
+        tally.pending += 1
+        return tally
+
     def leave(self, key: Hashable, tally: _Tally, *, failed_at: datetime | None) -> None:
         """End an attempt; `failed_at` counts it."""
         tally.pending -= 1
-        if failed_at is not None:
+        if failed_at is not None and len(tally.at) < self._limit:
             tally.at.append(failed_at)
         for turn in tally.waiting:
             if not turn.done():
@@ -137,6 +137,10 @@ class Attempt:
         """Count it: the password is wrong."""
         self.outcome = False
 
+    def failed_at(self, at: datetime) -> datetime | None:
+        """Return `at`, the moment of the attempt, if it has failed."""
+        return at if self.outcome is False else None
+
 
 class MemoryAttempts:
     """See users.ports.Attempts. Counts by account and by client address."""
@@ -161,24 +165,28 @@ class MemoryAttempts:
             try:
                 yield attempt
             finally:
-                failed_at = at if attempt.outcome is False else None
-                self._addresses.leave(client, of_address, failed_at=failed_at)
+                self._addresses.leave(client, of_address, failed_at=attempt.failed_at(at))
         finally:
-            if attempt.outcome:
-                self._accounts.forget(key)
-            failed_at = at if attempt.outcome is False else None
-            self._accounts.leave(key, of_account, failed_at=failed_at)
+            self._leave(key, of_account, attempt, at)
+
+    @contextmanager
+    def let_through(self, tenant: TenantId, account: str, address: str, *, at: datetime) -> Iterator[Attempt]:
+        """Count an attempt that was let through elsewhere, while it is under way and what comes of it."""
+        key, client = (tenant, account), site(address)
+        attempt = Attempt()
+        of_account = self._accounts.enter_anyway(key, at=at)
+        of_address = self._addresses.enter_anyway(client, at=at)
+        try:
+            yield attempt
+        finally:
+            self._addresses.leave(client, of_address, failed_at=attempt.failed_at(at))
+            self._leave(key, of_account, attempt, at)
+
+    def _leave(self, key: Hashable, tally: _Tally, attempt: Attempt, at: datetime) -> None:
+        if attempt.outcome:
+            self._accounts.forget(key)
+        self._accounts.leave(key, tally, failed_at=attempt.failed_at(at))
 
     async def forgive(self, tenant: TenantId, account: str) -> None:
         """Forget an account's failures."""
         self._accounts.forget((tenant, account))
-
-    def note(
-        self, tenant: TenantId, account: str, address: str, *, outcome: bool | None, at: datetime
-    ) -> None:
-        """Count what came of an attempt that was let through elsewhere."""
-        if outcome:
-            self._accounts.forget((tenant, account))
-        elif outcome is False:
-            self._accounts.note((tenant, account), at=at)
-            self._addresses.note(site(address), at=at)

@@ -3,7 +3,7 @@
 import asyncio
 import hashlib
 import math
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime, timedelta
@@ -23,6 +23,8 @@ _DEADLINE_S = 0.25
 _LEASE = timedelta(seconds=60)
 """So long an attempt counts whose process has died; none takes longer."""
 _LOOK_EVERY_S = 0.02
+_MOST_UNTOLD = 10_000
+_TOLD_AT_ONCE = 100
 _ENTERED, _FULL, _BUSY = 0, 1, 2
 
 _COUNTED = """
@@ -106,6 +108,8 @@ class SharedAttempts:
         self._callers_time = callers_time
         self._enter_script, self._leave_script = link.script(_ENTER), link.script(_LEAVE)
         self._waiting: Counter[str] = Counter()
+        self._untold: deque[tuple[list[str], str, str, datetime]] = deque(maxlen=_MOST_UNTOLD)
+        """What came of attempts while Redis was away: their keys, ids, outcomes and moments."""
 
     @asynccontextmanager
     async def attempt(
@@ -114,19 +118,25 @@ class SharedAttempts:
         """Begin an attempt. Raises RateLimited."""
         keys, attempt_id = self._keys(tenant, account, address), uuid7()
         try:
+            await self._tell_the_untold()
             await self._enter(keys, attempt_id, at)
         except RedisAway:
             async with self._own.attempt(tenant, account, address, at=at) as attempt:
-                yield attempt
+                try:
+                    yield attempt
+                finally:
+                    self._untold.append((keys, attempt_id, _OUTCOMES[attempt.outcome], at))
             return
-        attempt = Attempt()
-        try:
-            yield attempt
-        finally:
-            self._own.note(tenant, account, address, outcome=attempt.outcome, at=at)
-            # What cannot be told is known here, and its lease ends.
-            with suppress(RedisAway):
-                await self._leave(keys, attempt_id, _OUTCOMES[attempt.outcome], at)
+        # If Redis goes away meanwhile, those who come next are judged by what this process knows.
+        with self._own.let_through(tenant, account, address, at=at) as attempt:
+            try:
+                yield attempt
+            finally:
+                outcome = _OUTCOMES[attempt.outcome]
+                try:
+                    await self._leave(keys, attempt_id, outcome, at)
+                except RedisAway:
+                    self._untold.append((keys, attempt_id, outcome, at))
 
     async def forgive(self, tenant: TenantId, account: str) -> None:
         """Forget an account's failures."""
@@ -134,6 +144,16 @@ class SharedAttempts:
         failed = self._keys(tenant, account, "")[0]
         with suppress(RedisAway):
             await self._link.call(lambda client: client.delete(failed), deadline_s=_DEADLINE_S)
+
+    async def _tell_the_untold(self) -> None:
+        """Tell some of what Redis has missed. Raises RedisAway."""
+        for _ in range(min(len(self._untold), _TOLD_AT_ONCE)):
+            told = self._untold.popleft()
+            try:
+                await self._leave(*told)
+            except RedisAway:
+                self._untold.appendleft(told)
+                raise
 
     async def _enter(self, keys: list[str], attempt_id: str, at: datetime) -> None:
         own = self._own
