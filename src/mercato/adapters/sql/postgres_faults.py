@@ -9,7 +9,8 @@ from mercato.adapters.sql.schema import BASE, Schema
 
 DEADLINE_S = 5.0
 _MIGRATE = "mercato migrate up"
-_ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+ERRORS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError)
+"""What the driver raises."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +26,34 @@ class Fault:
         return f"{self.told}: {self.remedy}."
 
 
+async def looking(url: str, deadline_s: float) -> "asyncpg.Connection[asyncpg.Record]":
+    """Connect to look at what is there, and change nothing: in a transaction, as any pooler can keep it.
+
+    Raises ERRORS. Whoever has looked terminates the connection.
+    """
+    connection = await asyncpg.connect(
+        url, timeout=deadline_s, command_timeout=deadline_s, statement_cache_size=0
+    )
+    try:
+        await connection.execute("BEGIN READ ONLY")
+    except BaseException:
+        connection.terminate()
+        raise
+    return connection
+
+
 async def fault_of(url: str, schema: Schema, setting: str) -> Fault | None:
     """Return what keeps a role from its work on a service's database, None if nothing does.
 
     `setting` is the variable that the URL comes from. Nothing of the URL's password is told.
     """
     try:
-        connection = await asyncpg.connect(url, timeout=DEADLINE_S, command_timeout=DEADLINE_S)
+        connection = await looking(url, DEADLINE_S)
         try:
             found = await connection.fetchval("SELECT version_num FROM alembic_version")
         finally:
             connection.terminate()
-    except _ERRORS as error:
+    except ERRORS as error:
         return _told(error, url, schema, setting)
     at = BASE if found is None else str(found)
     if found is not None and at >= schema.head:
