@@ -12,13 +12,16 @@ from mercato.kernel.ids import ProductId, uuid7
 from mercato.kernel.tenancy import DEFAULT_TENANT
 from mercato.messaging.inbox import Parked, ParkedState
 from mercato.runtime.embedded import Embedded
-from mercato.runtime.settings import Settings
+from mercato.runtime.settings import load
 
 REASON = "LookupError: the shelf is bare"
 
 
-async def bury(data: Path, sku: str = "MUG") -> str:
-    """Leave a product's event behind that orders has given up; return its id."""
+async def bury(data: Path, sku: str = "MUG", environ: dict[str, str] | None = None) -> str:
+    """Leave a product's event behind that orders has given up; return its id.
+
+    `environ` names the databases, where they are not in the data folder.
+    """
     product = ProductCreated(
         tenant_id=DEFAULT_TENANT,
         product_id=ProductId(uuid7()),
@@ -52,7 +55,7 @@ async def bury(data: Path, sku: str = "MUG") -> str:
         next_try_at=now,
         first_seen_at=now,
     )
-    platform = Embedded(Settings(data=str(data)))
+    platform = Embedded(load(environ or {}, data=str(data)), serves=False)
     try:
         await platform.process.inbox_stores["orders"].bury(
             msgspec.structs.replace(letter, state=ParkedState.FAILED)

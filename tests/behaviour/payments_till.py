@@ -1,6 +1,6 @@
 """A payments service on databases of its own, with orders to pay and callers who pay them."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.ids import OrderId, UserId, uuid7
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import TenantId
-from mercato.payments.providers.sandbox import book_at
+from mercato.payments.providers.sandbox import Book, book_at
 from mercato.payments.wiring import PaymentsService, PaymentsSettings, build
 from mercato.web.access_log import AccessLog
 from mercato.web.asgi import AsgiApp
@@ -171,11 +171,15 @@ async def open_till(
     orders: Orders | None = None,
     clock: FakeClock | None = None,
     settings: PaymentsSettings = QUICK,
+    book_of: Callable[[Database], Book] | None = None,
 ) -> AsyncIterator[Till]:
-    """Open the service on the databases in `folder`; opening it again opens the same ones."""
+    """Open the service on the databases in `folder`; opening it again opens the same ones.
+
+    The sandbox's book is there too, or that of the database.
+    """
     orders, clock = orders or Orders(), clock or FakeClock()
     db = await open_database("payments")
-    book = book_at(folder / "sandbox.db")
+    book = book_at(folder / "sandbox.db") if book_of is None else book_of(db)
     service = build(db, clock=clock, orders=orders, sandbox_book=book, settings=settings)
     log: list[bytes] = []
     shell = open_shell(

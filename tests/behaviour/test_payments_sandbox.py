@@ -18,16 +18,23 @@ from mercato.payments.providers.notices import SANDBOX_HEADER
 from mercato.payments.providers.sandbox import Sandbox, book_at
 from mercato.payments.providers.sandbox_webhooks import HttpPost, Mode, SandboxWebhooks
 from tests.clock import FakeClock
+from tests.conftest import Engine
+from tests.engines import SQLITE
+from tests.sandbox_books import new_book
 
 AT = FakeClock()()
 DEADLINE_S = 5.0
+SLOW_S: dict[Engine, float] = {"sqlite": 0.01, "postgres": 0.5}
 
 
 @pytest.fixture
-async def sandbox(tmp_path: Path) -> AsyncIterator[Sandbox]:
-    opened = Sandbox(book_at(tmp_path / "sandbox.db"), slow_s=0.01)
-    yield opened
-    await opened.close()
+async def sandbox(engine: Engine, tmp_path: Path) -> AsyncIterator[Sandbox]:
+    async with new_book(engine, tmp_path) as book:
+        opened = Sandbox(book, slow_s=SLOW_S[engine])
+        # It is connected now: a slow charge is slower than any other statement.
+        await opened.book()
+        yield opened
+        await opened.close()
 
 
 def charging(token: str | None = None, *, key: str = "k") -> ChargeRequest:
@@ -78,6 +85,7 @@ async def test_no_token_pays(sandbox: Sandbox) -> None:
     assert isinstance(await sandbox.charge(charging(None)), Charged)
 
 
+@SQLITE
 async def test_the_book_and_its_secret_outlive_the_process(sandbox: Sandbox, tmp_path: Path) -> None:
     charged = await sandbox.charge(charging())
     reopened = Sandbox(book_at(tmp_path / "sandbox.db"), slow_s=0)

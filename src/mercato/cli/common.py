@@ -1,12 +1,14 @@
 """What the commands share: settings, an open platform, output, and how a refusal is told."""
 
 import asyncio
+import logging
 import os
 import sqlite3
 import sys
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -97,16 +99,39 @@ def existing(data: str | None) -> "Settings":
     return found
 
 
-def with_platform(data: str | None, work: "Callable[[Embedded], Awaitable[T]]") -> T:
-    """Run `work` on the data folder's platform, not started, beside whatever runs on it."""
-    from mercato.runtime.embedded import Embedded  # noqa: PLC0415  commands import what they need
+def key_folder(data: str | None) -> Path:
+    """Return the folder of the signing keys, which must be there. Raises Refused."""
+    from mercato.adapters.identity.keys import KeyRing  # noqa: PLC0415  slow to import
 
     found = existing(data)
+    folder = found.folder / "keys"
+    if found.database_url and not KeyRing(folder).has_keys():
+        # A key that is made in another folder would sign nothing, and nobody would notice.
+        raise Refused(
+            f"There are no signing keys in {folder.resolve()}; name the folder that the replicas of users"
+            " share with --data, or MERCATO_DATA."
+        )
+    return folder
+
+
+def with_platform(data: str | None, work: "Callable[[Embedded], Awaitable[T]]") -> T:
+    """Run `work` on the platform's databases, not started, beside whatever runs on them."""
+    from mercato.runtime.databases import why_unusable  # noqa: PLC0415  commands import what they need
+    from mercato.runtime.embedded import Embedded  # noqa: PLC0415
+
+    found = existing(data)
+    # What is logged of a failure is told below, in a sentence.
+    logging.getLogger("mercato").addHandler(logging.NullHandler())
 
     async def run() -> T:
-        platform = Embedded(found)
+        platform = Embedded(found, serves=False)
         try:
             return await work(platform)
+        except Exception as error:
+            reason = await why_unusable(found, error)
+            if reason is None:
+                raise
+            raise Refused(reason) from error
         finally:
             await platform.process.close()
 

@@ -25,10 +25,18 @@ from mercato.runtime.instance.place import Occupied, new_folder
 from mercato.runtime.instance.reading import Reading
 from mercato.runtime.reconcile.report import Report, reconcile
 
+_ON_A_SERVER = (
+    "The databases are on PostgreSQL, of which no file is written or read: back them up with the server's"
+    " own means, or write one store's data with --tenant."
+)
+
 
 def write(*, out: str | None, data: str | None, json: bool) -> None:
     """Write the whole instance to a file, and say what was written."""
-    folder = existing(data).folder
+    found = existing(data)
+    if found.database_url:
+        raise Refused(_ON_A_SERVER)
+    folder = found.folder
     path = Path(out if out is not None else f"mercato-{utc_now():%Y%m%d-%H%M%S}.export.gz")
     with _told_in_a_sentence(), whole(path) as file, progress() as told:
         end = _compressed(folder, file, told)
@@ -47,7 +55,10 @@ def write(*, out: str | None, data: str | None, json: bool) -> None:
 
 def read(file: str, *, data: str | None, json: bool) -> None:
     """Make an instance of a file, and say what it is; exit 1 where its books do not balance."""
-    target = settings(data=data).folder
+    found = settings(data=data)
+    if found.database_url:
+        raise Refused(_ON_A_SERVER)
+    target = found.folder
     with _told_in_a_sentence(), new_folder(target) as draft, progress() as told:
         header, end, report = _made(Path(file), draft, told)
     if json:

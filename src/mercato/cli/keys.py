@@ -2,12 +2,11 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 
-from mercato.cli.common import Refused, existing, moment, print_json, print_table, tell
+from mercato.cli.common import Refused, existing, key_folder, moment, print_json, print_table, tell
 from mercato.cli.options import KEEPING, DataOption, JsonFlag, examples, flag
 from mercato.kernel.clock import utc_now
 
@@ -28,7 +27,7 @@ def list_(*, data: DataOption = None, json: JsonFlag = False) -> None:
     from mercato.adapters.identity.keys import key_files  # noqa: PLC0415  slow to import
 
     now = utc_now()
-    found = [each for each in key_files(_folder(data)) if each.verifies(now)]
+    found = [each for each in key_files(key_folder(data)) if each.verifies(now)]
     rows = [_row(each, found, now) for each in found]
     if json:
         print_json(rows)
@@ -52,7 +51,7 @@ def rotate(
     from mercato.adapters.identity.keys import key_files, kid  # noqa: PLC0415  slow to import
     from mercato.adapters.identity.keys import rotate as add_key  # noqa: PLC0415
 
-    folder, now = _folder(data), utc_now()
+    folder, now = key_folder(data), utc_now()
     made = add_key(folder, at=now)
     if retire:
         for each in key_files(folder):
@@ -85,7 +84,7 @@ def _retire(data: str | None, key_id: str, *, at_once: bool = False) -> "KeyFile
     found = existing(data)
     try:
         return files.retire(
-            _folder(data),
+            key_folder(data),
             key_id,
             token_life=timedelta(seconds=found.token_ttl),
             at=utc_now(),
@@ -106,7 +105,3 @@ def _row(key: "KeyFile", all_of: "Sequence[KeyFile]", now: datetime) -> dict[str
     elif not key.is_settled(now):
         state = "published"
     return {"kid": kid(key), "state": state, "made_at": key.made_at, "until": key.until}
-
-
-def _folder(data: str | None) -> Path:
-    return existing(data).folder / "keys"

@@ -9,6 +9,7 @@ from mercato.clients.books import books_of
 from mercato.runtime.apart import SERVICES, Neighbours, cluster_secret
 from mercato.runtime.embedded import Embedded
 from mercato.runtime.reconcile.report import Report, reconcile, reconcile_services
+from mercato.runtime.settings import Settings
 
 
 def run(*, data: str | None, json: bool, services: bool) -> None:
@@ -18,7 +19,7 @@ def run(*, data: str | None, json: bool, services: bool) -> None:
         with progress() as told:
             return await reconcile(platform, told)
 
-    report = asyncio.run(_of_services(data)) if services else with_platform(data, work)
+    report = asyncio.run(of_running_services(settings(data=data))) if services else with_platform(data, work)
     if json:
         print_json(report)
     else:
@@ -27,8 +28,8 @@ def run(*, data: str | None, json: bool, services: bool) -> None:
         sys.exit(1)
 
 
-async def _of_services(data: str | None) -> Report:
-    found = settings(data=data)
+async def of_running_services(found: Settings) -> Report:
+    """Ask the services at their addresses. Raises Refused without the cluster's secret, Unavailable."""
     secret = cluster_secret(found)
     if secret is None:
         raise Refused("MERCATO_CLUSTER_SECRET is not set, which the services know this command by.")

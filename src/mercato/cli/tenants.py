@@ -1,6 +1,8 @@
 """`mercato tenants`: stores, and the first logins."""
 
 import sys
+from collections import Counter
+from datetime import timedelta
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter
@@ -25,6 +27,9 @@ tenants = App(
 )
 
 _COLUMNS = ("id", "name", "currency", "tier", "status")
+
+_RECORDED_S = 5.0
+"""How long it takes at most to record what came of a request, after its deadline and its provider's."""
 
 _Email = Annotated[str, Parameter(help="What to sign in with.")]
 _Tier = Annotated[Tier, Parameter(help="Which one.")]
@@ -107,30 +112,30 @@ def offboard(
 def purge(
     tenant: TenantArgument, /, *, yes: YesFlag = False, data: DataOption = None, json: JsonFlag = False
 ) -> None:
-    """Delete all data of a closed store, for good. Nothing may run on the data folder meanwhile."""
+    """Delete all data of a closed store, for good. On a data folder, nothing may run meanwhile.
+
+    On PostgreSQL the platform goes on: it lets the store's last requests end and its events arrive first.
+    """
     from mercato.runtime.folder import SCHEMAS, FolderLock  # noqa: PLC0415  commands import what they need
     from mercato.runtime.purge import purge as delete_all  # noqa: PLC0415
 
     if not yes and not confirmed(f"Delete all data of the store {tenant} for good?"):
         raise Refused("Nothing was deleted; confirm with y, or with --yes.")
-    deleted: dict[str, int] = {}
+    found = existing(data)
+    ends_within = timedelta(seconds=found.request_deadline + found.provider_timeout + _RECORDED_S)
 
-    async def work(platform: "Embedded") -> int:
+    async def work(platform: "Embedded") -> "Counter[str]":
         with progress() as told:
-
-            def deleting(table: str, count: int) -> None:
-                deleted[table] = count
-                told(table, count, count)
-
             note = noted("tenants_purge", "tenant", tenant)
-            return await delete_all(platform, TenantId(tenant), deleting, note=note)
+            return await delete_all(platform, TenantId(tenant), told, note=note, ends_within=ends_within)
 
-    lock = FolderLock(existing(data).folder, SCHEMAS)
+    lock = None if found.database_url else FolderLock(found.folder, SCHEMAS)
     try:
-        count = with_platform(data, work)
+        tables = with_platform(data, work)
     finally:
-        lock.release()
-    tables = {table: rows for table, rows in deleted.items() if rows}
+        if lock is not None:
+            lock.release()
+    count = tables.total()
     some = f"{count} rows of the store {tenant} are deleted."
     sentence = some if count else f"There is nothing of {tenant} here."
     tell({"tenant_id": tenant, "rows": count, "tables": tables}, sentence, json=json)

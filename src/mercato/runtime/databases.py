@@ -1,8 +1,10 @@
 """Where each service keeps what it knows: a file in the data folder, or a database on PostgreSQL."""
 
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from mercato.adapters.sql.database import Database
+from mercato.kernel.errors import Unavailable
 from mercato.payments.providers.sandbox import Book, book_at
 from mercato.runtime.folder import SCHEMAS
 from mercato.runtime.folder import open_database as open_file
@@ -67,6 +69,24 @@ async def migrate_on_server(settings: Settings, service: str, direction: str, re
     return await schemas.current(url)
 
 
+async def why_unusable(settings: Settings, error: Exception) -> str | None:
+    """Return in a sentence what is behind an error of the databases on PostgreSQL, None if nothing is."""
+    if not settings.database_url:
+        return None
+    import asyncpg  # noqa: PLC0415  an extra
+
+    if not isinstance(error, Unavailable | asyncpg.PostgresError | asyncpg.InterfaceError):
+        return None
+    from mercato.adapters.sql.postgres_faults import fault_of  # noqa: PLC0415  an extra
+
+    for service, schema in SCHEMAS.items():
+        for name in ("database_url", "database_system_url"):
+            fault = await fault_of(url_of(settings, name, service), schema, variable(name))
+            if fault is not None:
+                return fault.sentence
+    return None
+
+
 def url_of(settings: Settings, name: str, service: str) -> str:
     """Return the URL of a service's database for one of the roles. Raises WrongSetting."""
     url: str = getattr(settings, name)
@@ -77,4 +97,20 @@ def url_of(settings: Settings, name: str, service: str) -> str:
             f"{variable(name)} must name the database with {_SERVICE}, as in"
             f" postgresql://ROLE:PASSWORD@HOST:5432/mercato_{_SERVICE}: each service has its own."
         )
+    _check(url, variable(name))
     return url.replace(_SERVICE, service)
+
+
+def _check(url: str, setting: str) -> None:
+    """Raise WrongSetting for what the driver would not understand, or take for something else."""
+    try:
+        role, _, hosts = urlsplit(url).netloc.rpartition("@")
+    except ValueError:
+        role = hosts = ""
+    # There may be several; one of IPv6 is in brackets.
+    ports = [host.rpartition("]")[2].partition(":") for host in hosts.split(",")]
+    if not role or any(colon and not (port.isascii() and port.isdigit()) for _, colon, port in ports):
+        raise WrongSetting(
+            f"{setting} names no role, or no port that there is; it is written"
+            f" postgresql://ROLE:PASSWORD@HOST:5432/mercato_{_SERVICE}."
+        )

@@ -142,16 +142,17 @@ def build_notifications(
 class Embedded:
     """All services, wired to each other directly and to one bus."""
 
-    def __init__(self, settings: Settings, clock: Clock = utc_now) -> None:
+    def __init__(self, settings: Settings, clock: Clock = utc_now, *, serves: bool = True) -> None:
         """Open the data folder, which is made and migrated if need be.
 
-        Building it starts nothing; commands use it beside a running process.
+        Building it starts nothing; commands use it beside a running process. One that never `serves`
+        makes no keys either, which may be on another machine.
         """
         shared = open_shared(settings)
         self.users = build_users(settings, clock, shared)
         self.products = build_products(settings, clock, self.users.directory, shared)
         self.orders = build_orders(settings, clock, self.products.stock)
-        secret = self.users.keys.hash_secret()
+        secret = self.users.keys.hash_secret() if serves else b""
         self.payments = build_payments(settings, clock, self.orders.desk, sandbox_secret=secret.hex())
         self.notifications = build_notifications(settings, clock, self.users.people, self.users.directory)
         services = (self.users, self.products, self.orders, self.payments, self.notifications)

@@ -85,9 +85,8 @@ class RedisLink:
 
     async def probe(self) -> bool:
         """Find out whether Redis works, which is more than that it answers: it may refuse to write."""
-        name = self.key("probe")
         try:
-            await self._ask(lambda client: client.set(name, "", px=60_000), PATIENT_S)
+            await self._try()
         except RedisAway as error:
             self._lost(error)
             return False
@@ -95,6 +94,18 @@ class RedisLink:
             self.up = True
             log.info("redis is there")
         return True
+
+    async def look(self) -> str | None:
+        """Return why Redis does not work, None if it does."""
+        try:
+            await self._try()
+        except RedisAway as error:
+            return f"{type(error.__cause__).__name__}: {error.__cause__}".rstrip(": .")
+        return None
+
+    async def _try(self) -> None:
+        name = self.key("probe")
+        await self._ask(lambda client: client.set(name, "", px=60_000), PATIENT_S)
 
     async def watch(self) -> None:
         """Look for Redis for ever: often while it is away."""

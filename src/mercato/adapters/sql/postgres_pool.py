@@ -148,7 +148,7 @@ class Pool:
             if self._pool is None:
                 settings, named = self._settings, {"application_name": "mercato"}
                 if not settings.set_local:
-                    await _check_sessions(self._url)
+                    await check_sessions(self._url)
                     named["search_path"] = settings.schema
                 self._pool = await asyncpg.create_pool(
                     self._url,
@@ -187,7 +187,7 @@ def _is_open(connection: Connection) -> bool:
         return False
 
 
-async def _check_sessions(url: str) -> None:
+async def check_sessions(url: str) -> None:
     """Raise Misconfigured where what one connection sets is not kept, or is seen by others.
 
     Plain statements alone, since a pooler may not know prepared ones.

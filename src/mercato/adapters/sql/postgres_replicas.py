@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from mercato.adapters.sql.database import Tx
+from mercato.adapters.sql.database import Database, Tx
 from mercato.adapters.sql.postgres import PostgresDatabase
 
 LEASE_S = 1.2
@@ -26,6 +26,12 @@ INSERT INTO relay_lease (name, holder, expires_at) VALUES (?, ?, {_NOW} + ?)
 ON CONFLICT (name) DO UPDATE SET holder = excluded.holder, expires_at = {_NOW} + ?
 WHERE relay_lease.holder = excluded.holder OR relay_lease.expires_at <= {_NOW}
 """
+
+
+async def is_relayed(db: Database) -> bool:
+    """Say whether any replica relays the events of a database."""
+    found = await db.fetch_one(f"SELECT 1 FROM relay_lease WHERE name = ? AND expires_at > {_NOW}", (_NAME,))
+    return found is not None
 
 
 class PostgresReplicas:

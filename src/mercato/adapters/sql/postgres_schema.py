@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import asyncpg
 
 from mercato.adapters.sql.database import StorageUnavailable
+from mercato.adapters.sql.postgres_faults import server_of
 from mercato.adapters.sql.postgres_pool import TENANT_SETTING
 from mercato.adapters.sql.schema import BASE, Schema, SchemaTooNew, alembic_config
 
@@ -43,11 +44,8 @@ class Roles:
 
     @classmethod
     def of(cls, url: str, system_url: str) -> "Roles":
-        """Return the roles that the two URLs connect as. Raises ValueError where one names none."""
-        names = [urlsplit(each).username for each in (url, system_url)]
-        if not names[0] or not names[1]:
-            raise ValueError("a database URL must name its role: postgresql://ROLE:PASSWORD@HOST/DATABASE")
-        return cls(names[0], names[1])
+        """Return the roles that the two URLs connect as."""
+        return cls(*(urlsplit(each).username or "" for each in (url, system_url)))
 
 
 async def ensure_database(url: str) -> None:
@@ -74,13 +72,11 @@ async def ensure_database(url: str) -> None:
 
 
 async def _connect(url: str) -> "asyncpg.Connection[asyncpg.Record]":
-    where = urlsplit(url)
     try:
         return await asyncpg.connect(url, timeout=_CONNECT_DEADLINE_S)
     except (OSError, TimeoutError, asyncpg.InvalidAuthorizationSpecificationError) as error:
         raise StorageUnavailable(
-            f"PostgreSQL at {where.hostname}:{where.port or 5432} cannot be reached as {where.username}:"
-            f" {type(error).__name__}."
+            f"{server_of(url)} cannot be reached as {urlsplit(url).username}: {type(error).__name__}."
         ) from error
 
 

@@ -73,38 +73,35 @@ async def tables(db: Database) -> list[Table]:
 
 
 async def delete_rows(db: Database, table: Table, tenant: TenantId, batch: int) -> int:
-    """Delete a store's rows of a table, at most `batch` of them in one step; return how many.
+    """Delete a store's rows of a table, some `batch` of them in one step; return how many there were.
 
     Idempotent, and what was deleted stays so if it is broken off.
     """
     where, params = table.of(tenant)
     key = ", ".join(f'"{column}"' for column in table.primary_key)
-    same = " AND ".join(f'"{column}" = ?' for column in table.primary_key)
+    marks = ", ".join("?" * len(table.primary_key))
     last: Row = ()
-    deleted = 0
 
-    async def step(tx: Tx) -> list[Row]:
+    async def step(tx: Tx) -> tuple[int, Row]:
         if tx.dialect == "sqlite":
             await tx.execute(_SECURE)
-        marks = ", ".join("?" * len(last))
         # It goes on where it was, so a table is gone through once, whatever its indexes are.
         following = f" AND ({key}) > ({marks})" if last else ""
         rows = await tx.fetch_all(
             f'SELECT {key} FROM "{table.name}" WHERE {where}{following} ORDER BY {key} LIMIT ?',
             (*params, *last, batch),
         )
-        for row in rows:
-            await tx.execute(f'DELETE FROM "{table.name}" WHERE {same}', row)
-        return rows
+        if not rows:
+            return 0, ()
+        up_to = f"{following} AND ({key}) <= ({marks})"
+        gone = await tx.execute(
+            f'DELETE FROM "{table.name}" WHERE {where}{up_to}', (*params, *last, *rows[-1])
+        )
+        return gone, rows[-1]
 
-    while rows := await db.transact(step):
-        last = rows[-1]
-        deleted += len(rows)
-    return deleted
-
-
-async def count_rows(db: Database, table: Table, tenant: TenantId) -> int:
-    """Return how many rows of a table are a store's."""
-    where, params = table.of(tenant)
-    rows = await db.search(f'SELECT count(*) FROM "{table.name}" WHERE {where}', params)
-    return int(rows[0][0])
+    deleted = 0
+    while True:
+        gone, last = await db.transact(step)
+        deleted += gone
+        if not last:
+            return deleted

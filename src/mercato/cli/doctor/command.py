@@ -3,13 +3,14 @@
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mercato.cli.common import print_json, wide_console
-from mercato.cli.doctor import machine
-from mercato.cli.doctor.findings import Finding, State
+from mercato.cli.doctor import around, machine
+from mercato.cli.doctor.findings import Finding, State, ok
+from mercato.cli.doctor.in_time import begin
 from mercato.kernel.clock import utc_now
 from mercato.runtime.settings import Settings, variable
 
@@ -47,12 +48,50 @@ def examine(*, data: str | None, host: str | None, port: int | None) -> Iterator
     folder = (
         Path(data or os.environ.get(variable("data")) or Settings().data) if found is None else found.folder
     )
+    if found is not None and found.database_url:
+        yield from _on_servers(found, folder)
+        return
     at_folder = list(machine.folder(folder))
     yield from at_folder
     if found is not None:
-        yield machine.server(found)
+        for findings in _around(found):
+            yield from findings()
     if folder.is_dir() and all(each.state is not State.PROBLEM for each in at_folder):
         yield from _inside(folder, found)
+
+
+def _around(found: Settings) -> list[Callable[[], list[Finding]]]:
+    """Begin to look at what is around the databases."""
+    return [
+        begin("server", lambda: [machine.server(found)]),
+        begin("broker", lambda: around.broker(found)),
+        begin("redis", lambda: around.redis(found)),
+    ]
+
+
+def _on_servers(found: Settings, folder: Path) -> Iterator[Finding]:
+    """Look at services whose databases are on PostgreSQL, all of it at the same time."""
+    from mercato.cli.doctor import data, servers  # noqa: PLC0415  only where there are data
+
+    now = utc_now()
+    looking = _around(found)
+    at_services = begin("services", lambda: around.services(found))
+    at_databases = begin("databases", lambda: servers.databases(found, now))
+    if folder.exists():
+        yield from machine.folder(folder)
+        if (folder / "keys").is_dir():
+            yield from data.keys(folder / "keys", now)
+    else:
+        yield ok("data folder", f"none at {folder.resolve()}: the keys are in the one of users' replicas")
+    for findings in looking:
+        yield from findings()
+    yield from at_services()
+    yield from at_databases()
+    if all(each.state is not State.PROBLEM for each in at_databases()):
+        from mercato.cli.doctor.books import books  # noqa: PLC0415  slow to import
+
+        answer = found.cluster_secret and all(each.state is State.OK for each in at_services())
+        yield from begin("books", lambda: [books(found, of_services=bool(answer))])()
 
 
 def _inside(folder: Path, found: Settings | None) -> Iterator[Finding]:

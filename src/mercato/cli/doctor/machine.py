@@ -6,20 +6,17 @@ import shutil
 import sqlite3
 import sys
 from collections.abc import Iterator
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 
-import msgspec
-
 from mercato import __version__
+from mercato.cli.doctor.around import ANSWER_S, Stranger, ask_health
 from mercato.cli.doctor.findings import Finding, ok, problem, warning
-from mercato.runtime.settings import Settings, WrongSetting, describe, load, reachable
+from mercato.runtime.settings import Settings, WrongSetting, describe, load
 from mercato.web.health import HealthReport
 
 _PYTHON = (3, 11)
 _FREE_MIN = 100 * 1024**2
 _FREE_LOW = 1024**3
-_ANSWER_S = 3.0
 _LOCKS = Path("/proc/locks")
 
 
@@ -87,23 +84,20 @@ def _space(path: Path) -> Finding:
 def server(found: Settings) -> Finding:
     """Ask who answers at the address."""
     where = f"{found.host}:{found.port}"
-    user = _user_of(found.folder)
-    connection = HTTPConnection(reachable(found.host), found.port, timeout=_ANSWER_S)
+    # On PostgreSQL nobody holds a folder.
+    user = "?" if found.database_url else _user_of(found.folder)
     try:
-        connection.request("GET", "/health")
-        report = msgspec.json.decode(connection.getresponse().read(), type=HealthReport)
+        report = ask_health(found.own_url)
     except ConnectionRefusedError:
-        if user is None:
+        if user is None or found.database_url:
             return ok("server", f"nothing runs at {where}", "mercato up")
         told = f"process {user} runs on the data folder, but not at {where}"
         return warning("server", told, "name its address with --host and --port")
     except TimeoutError:
-        told = f"who listens at {where} does not answer within {_ANSWER_S:.0f} s"
+        told = f"who listens at {where} does not answer within {ANSWER_S:.0f} s"
         return problem("server", told, "look into its log, or restart it")
-    except (OSError, HTTPException, msgspec.DecodeError):
+    except Stranger:
         return warning("server", f"what listens at {where} is no Mercato", "choose another with --port")
-    finally:
-        connection.close()
     return _running(where, report, user)
 
 
@@ -117,7 +111,7 @@ def _running(where: str, report: HealthReport, user: str | None) -> Finding:
         return warning("server", f"{told}; this program is {__version__}", "restart it with this one")
     if user is None:
         return warning("server", f"{told}, but not on this data folder", "name its folder with --data")
-    return ok("server", f"{told}, process {user}")
+    return ok("server", told if user == "?" else f"{told}, process {user}")
 
 
 def _user_of(path: Path) -> str | None:

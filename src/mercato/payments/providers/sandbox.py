@@ -8,8 +8,8 @@ was not charged; `tok_lost` was charged, and the answer is lost.
 import asyncio
 import secrets
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import assert_never
@@ -72,8 +72,7 @@ class Book:
 
 def book_at(path: Path) -> Book:
     """Open the book in a file of its own, or begin one."""
-    make_book(path)
-    with closing(sqlite3.connect(path)) as connection:
+    with _opened(path) as connection:
         secret = _secret(connection)
     return Book(SqliteDatabase(path), secret)
 
@@ -194,9 +193,17 @@ class Sandbox:
 
 def make_book(path: Path) -> None:
     """Make the tables of the book at `path`, without anything in them. Idempotent."""
+    with _opened(path):
+        return
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[sqlite3.Connection]:
+    """Open the file, with the book's tables in it."""
     path.touch(mode=0o600)
     with closing(sqlite3.connect(path)) as connection:
         connection.executescript(_SCHEMA)
+        yield connection
 
 
 def _secret(connection: sqlite3.Connection) -> str:

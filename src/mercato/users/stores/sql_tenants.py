@@ -20,6 +20,11 @@ from mercato.users.stores.sql_users import insert_user
 _TENANT = "tenant_id, name, currency, tier, status, created_at, updated_at, version"
 
 
+def lock_of(tenant: TenantId) -> str:
+    """Return the name that is locked by whoever opens a store, and by whoever purges one."""
+    return f"store/{tenant}"
+
+
 class SqlTenants:
     """See users.ports.TenantStore."""
 
@@ -118,6 +123,8 @@ class SqlTenants:
 
 
 async def _insert_tenant(tx: Tx, tenant: Tenant) -> None:
+    # Its id may be that of a store of which something is still being deleted.
+    await tx.lock_name(lock_of(tenant.id))
     values: tuple[Value, ...] = (
         tenant.id,
         tenant.name,
