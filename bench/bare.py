@@ -21,7 +21,10 @@ OWN_HEADERS = (b"date", b"server", b"connection")
 """Headers that the server adds by itself."""
 
 
-def answering(raw: bytes) -> Callable[[Any, Any, Send], Awaitable[None]]:
+Handler = Callable[[Any, Any, Send], Awaitable[None]]
+
+
+def answering(raw: bytes) -> Handler:
     """Return the ASGI handler that answers with these bytes."""
     head, _, body = raw.partition(b"\r\n\r\n")
     lines = [line.split(b": ", 1) for line in head.split(b"\r\n")[1:]]
@@ -35,9 +38,14 @@ def answering(raw: bytes) -> Callable[[Any, Any, Send], Awaitable[None]]:
 
 
 async def serve(port: int, raw: bytes) -> None:
+    """Serve the same answer until SIGTERM."""
+    await serve_handler(port, answering(raw))
+
+
+async def serve_handler(port: int, handler: Handler) -> None:
     """Serve until SIGTERM."""
     server = Server(
-        answering(raw),
+        handler,
         address="127.0.0.1",
         port=port,
         interface=Interfaces.ASGINL,

@@ -4,26 +4,26 @@ The relay is this process, the consumer another. Both databases have every commi
 """
 
 import asyncio
+import contextlib
 import os
-import resource
 import signal
 import statistics
 import time
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from functools import partial
+from typing import NamedTuple
 
 from bench.figures import Figure, Target
+from bench.servers import cpu_s
 from mercato.adapters.bus.rabbitmq import RabbitBus
 from mercato.adapters.sql.database import Tx
 from mercato.adapters.sql.schema import Schema
 from mercato.adapters.sql.steps import Work
 from mercato.contracts.events import Event, Events
 from mercato.kernel.cause import BySystem
-from tests import rabbitmq_server
 from tests.pipeline import Sender, Sink
 from tests.postgres_server import PostgresServer
-from tests.postgres_server import binaries as postgres_binaries
 from tests.rabbitmq_server import RabbitmqServer
 from tests.things import changed
 from tests.waiting import until
@@ -32,13 +32,18 @@ _DEADLINE_S = 300.0
 _AT_ONCE = 50
 _CONNECTIONS = 24
 """Of each process to its database; half of them are for what the platform does by itself, such as this."""
-_PROBES, _PROBE_EVERY_S = 200, 0.02
+_PROBES, _PROBE_EVERY_S = 800, 0.005
+_PROBE = "probe-"
 _NAME = "bench"
 
 
-def possible() -> bool:
-    """Say whether this machine has both servers."""
-    return postgres_binaries() is not None and rabbitmq_server.binaries() is not None
+class _Servers(NamedTuple):
+    """The servers, and the databases of the sender and the consumer."""
+
+    postgres: PostgresServer
+    rabbitmq: RabbitmqServer
+    sender: str
+    sink: str
 
 
 def measure_events(count: int) -> list[Figure]:
@@ -47,35 +52,23 @@ def measure_events(count: int) -> list[Figure]:
     try:
         postgres.start()
         rabbitmq.start()
-        names = asyncio.run(_databases(postgres))
-        asyncio.run(_prepare(postgres, rabbitmq, names, count))
-        consumer = os.fork()
-        if consumer == 0:
-            try:
-                asyncio.run(_consume(postgres, rabbitmq, names))
-            finally:
-                os._exit(0)
-        try:
-            rate = asyncio.run(_rate(postgres, rabbitmq, names, count))
-        finally:
-            os.kill(consumer, signal.SIGTERM)
-            before = resource.getrusage(resource.RUSAGE_CHILDREN)
-            os.waitpid(consumer, 0)
-        after = resource.getrusage(resource.RUSAGE_CHILDREN)
-        cpu_us = 1e6 * (after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime) / count
-        taken = asyncio.run(_latency(postgres, rabbitmq, names))
+        servers = _Servers(postgres, rabbitmq, *asyncio.run(_databases(postgres)))
+        asyncio.run(_prepare(servers, count))
+        with _consumer(servers) as (consumer, effects):
+            rate, costs = asyncio.run(_rate(servers, consumer, count))
+            taken = asyncio.run(_latency(servers, effects))
     finally:
         rabbitmq.stop()
         postgres.stop()
     p99 = statistics.quantiles(taken, n=100)[98]
+    told = ", ".join(f"{name} {1e6 * used / count:.0f}" for name, used in costs.items())
     return [
         Figure(
             "events through RabbitMQ, each with an effect",
             rate,
             "/s",
             Target(2_000, at_least=True),
-            note=f"{count:,} events of as many keys, one relay, one consumer with a transaction for each"
-            f" effect; {cpu_us:.0f} µs of the consumer's CPU each",
+            note=f"{count:,} events of as many keys, a relay and a consumer; µs of CPU each: {told}",
         ),
         Figure(
             "time from an event's commit to its effect, p50",
@@ -87,20 +80,15 @@ def measure_events(count: int) -> list[Figure]:
     ]
 
 
-_Names = tuple[str, str]
-
-
-async def _databases(postgres: PostgresServer) -> _Names:
+async def _databases(postgres: PostgresServer) -> tuple[str, str]:
     own = await postgres.new_database(Schema("orders", "mercato.orders.migrations"))
     return own, await postgres.new_database(Schema("payments", "mercato.payments.migrations"))
 
 
 @asynccontextmanager
-async def _both(
-    postgres: PostgresServer, rabbitmq: RabbitmqServer, names: _Names
-) -> AsyncIterator[tuple[Sender, Sink, RabbitBus]]:
-    databases = [postgres.open(name, size=_CONNECTIONS) for name in names]
-    bus = RabbitBus(rabbitmq.url, name=_NAME)
+async def _both(servers: _Servers) -> AsyncIterator[tuple[Sender, Sink, RabbitBus]]:
+    databases = [servers.postgres.open(name, size=_CONNECTIONS) for name in (servers.sender, servers.sink)]
+    bus = RabbitBus(servers.rabbitmq.url, name=_NAME)
     sender = Sender(databases[0], bus)
     sink = Sink(databases[1], bus, _NAME, sender)
     try:
@@ -111,9 +99,9 @@ async def _both(
             await database.close()
 
 
-async def _prepare(postgres: PostgresServer, rabbitmq: RabbitmqServer, names: _Names, count: int) -> None:
+async def _prepare(servers: _Servers, count: int) -> None:
     """Make the tables and the queue, and commit the events that will be relayed."""
-    async with _both(postgres, rabbitmq, names) as (sender, sink, bus):
+    async with _both(servers) as (sender, sink, bus):
         await sender.prepare()
         await sink.prepare()
         await bus.start()
@@ -129,17 +117,53 @@ def _changing(numbers: range) -> Work[None]:
     return work
 
 
-async def _consume(postgres: PostgresServer, rabbitmq: RabbitmqServer, names: _Names) -> None:
+@contextmanager
+def _consumer(servers: _Servers) -> Iterator[tuple[int, int]]:
+    """Run the consumer in a process of its own; its id, and where it tells when each probe had its effect."""
+    ours, its = os.pipe()
+    process = os.fork()
+    if process == 0:
+        try:
+            os.close(ours)
+            asyncio.run(_consume(servers, its))
+        finally:
+            os._exit(0)
+    os.close(its)
+    try:
+        yield process, ours
+    finally:
+        os.kill(process, signal.SIGTERM)
+        os.waitpid(process, 0)
+        os.close(ours)
+
+
+async def _consume(servers: _Servers, told: int) -> None:
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
-    async with _both(postgres, rabbitmq, names) as (_, sink, bus):
+
+    def handled(event: Event) -> None:
+        if event.subject.startswith(_PROBE):
+            os.write(told, f"{event.subject} {time.perf_counter()}\n".encode())
+
+    async with _both(servers) as (_, sink, bus):
+        sink.handled = handled
         await bus.start()
         async with sink.sweeping():
             await stopping.wait()
 
 
-async def _rate(postgres: PostgresServer, rabbitmq: RabbitmqServer, names: _Names, count: int) -> float:
-    async with _both(postgres, rabbitmq, names) as (sender, sink, _):
+async def _rate(servers: _Servers, consumer: int, count: int) -> tuple[float, dict[str, float]]:
+    """Return effects per second, and the CPU in seconds that each of those that take part has used."""
+    assert servers.postgres.process is not None
+    parts: dict[str, Callable[[], float]] = {
+        # This process; the others are its children, which are not to be counted twice.
+        "relay": time.process_time,
+        "consumer": partial(cpu_s, consumer),
+        "RabbitMQ": partial(cpu_s, servers.rabbitmq.pid),
+        "PostgreSQL": partial(cpu_s, servers.postgres.process.pid),
+    }
+    async with _both(servers) as (sender, sink, _):
+        before = {name: used() for name, used in parts.items()}
         began = time.perf_counter()
 
         async def done() -> bool:
@@ -149,29 +173,37 @@ async def _rate(postgres: PostgresServer, rabbitmq: RabbitmqServer, names: _Name
 
         async with sender.relaying():
             await until(done, within_s=_DEADLINE_S)
-        return count / (time.perf_counter() - began)
+            took = time.perf_counter() - began
+            return count / took, {name: used() - before[name] for name, used in parts.items()}
 
 
-async def _latency(postgres: PostgresServer, rabbitmq: RabbitmqServer, names: _Names) -> list[float]:
+async def _latency(servers: _Servers, effects: int) -> list[float]:
     """Return how many milliseconds each took from its commit to the commit of its effect."""
-    async with _both(postgres, rabbitmq, names) as (sender, sink, bus):
-        taken: list[float] = []
-        committed: dict[str, float] = {}
-
-        def handled(event: Event) -> None:
-            taken.append(1000 * (time.perf_counter() - committed[event.subject]))
-
-        sink.handled = handled
-        await bus.start()
-        async with sender.relaying(), sink.sweeping():
-            for n in range(_PROBES):
-                # Taken just before the commit: it may be relayed before this task goes on.
-                thing = f"probe-{n}"
-                await sender.change(thing, partial(_note, committed, thing))
-                await asyncio.sleep(_PROBE_EVERY_S)
-            await until(lambda: len(taken) >= _PROBES)
-        return taken
+    committed: dict[str, float] = {}
+    async with _both(servers) as (sender, _, _), sender.relaying():
+        # The relay leads, and its connections are there.
+        await until(lambda: sender.relay.leads)
+        await sender.change(f"{_PROBE}first")
+        changing = []
+        for n in range(_PROBES):
+            thing = f"{_PROBE}{n}"
+            changing.append(asyncio.create_task(sender.change(thing, partial(_note, committed, thing))))
+            await asyncio.sleep(_PROBE_EVERY_S)
+        await asyncio.gather(*changing)
+        effective = await asyncio.wait_for(asyncio.to_thread(_told, effects, set(committed)), _DEADLINE_S)
+    return [1000 * (effective[thing] - committed[thing]) for thing in committed]
 
 
 def _note(moments: dict[str, float], thing: str) -> None:
     moments[thing] = time.perf_counter()
+
+
+def _told(effects: int, things: set[str]) -> dict[str, float]:
+    """Read what the consumer tells until it has told of all these things."""
+    moments: dict[str, float] = {}
+    with open(effects, closefd=False) as lines:
+        while not things <= moments.keys():
+            thing, _, at = lines.readline().partition(" ")
+            with contextlib.suppress(ValueError):
+                moments[thing] = float(at)
+    return moments

@@ -1,21 +1,20 @@
 """The measurements. Each alternates with its ceiling, warms up first, and takes the median."""
 
 import asyncio
-import re
 import shutil
 import statistics
-import subprocess
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import msgspec
 
-from bench import events
-from bench.client import Operation, Outcome, ask, drive, request
+from bench import cluster
+from bench.client import Outcome, ask, drive, request
 from bench.figures import Figure, Target
 from bench.inserts import grouped_inserts
 from bench.lists import measure_lists
+from bench.reads import read
 from bench.servers import Server, bare, mercato
 from bench.shop import Shop, Shoppers, open_shop
 
@@ -60,9 +59,9 @@ def measure(plan: Plan, tell: _Progress) -> list[Figure]:
         with mercato(running, "serve", "orders") as orders:
             figures.insert(2, _memory_of_one(orders, shop))
         figures += measure_lists(folder / "lists", plan.catalogue, plan.lists_s, tell)
-    if events.possible():
-        tell("events through RabbitMQ")
-        figures += events.measure_events(plan.events)
+    figures += cluster.measure_cluster(
+        cluster.Amount(plan.rounds, plan.read_s, plan.write_s, plan.warm_up_s, plan.events), tell
+    )
     return figures
 
 
@@ -142,33 +141,10 @@ class _Run(msgspec.Struct, frozen=True):
 
 
 def _read(plan: Plan, shop: Shop, server: Server, seconds: float) -> _Run:
-    """Read a product over and over with wrk, or without it with our own client."""
+    """Read a product over and over."""
     before = server.cpu_s()
-    if shutil.which("wrk") is None:
-        outcome = drive(server.port, [lambda: _reading(shop)] * plan.connections, seconds)
-        rate, count = outcome.rate, len(outcome.durations)
-    else:
-        rate, count = _wrk(plan, shop, server.port, max(1, round(seconds)))
-    return _Run(rate, 1e6 * (server.cpu_s() - before) / count)
-
-
-def _reading(shop: Shop) -> Operation:
-    if (yield shop.read()).status != 200:
-        raise RuntimeError("the read was refused")
-
-
-def _wrk(plan: Plan, shop: Shop, port: int, seconds: int) -> tuple[float, int]:
-    """Return requests per second, and how many there were."""
-    head = shop.read().decode().split("\r\n")
-    path, tenant = head[0].split(" ")[1], next(line for line in head if line.startswith("x-tenant-id"))
-    options = ["-t1", f"-c{plan.connections}", f"-d{seconds}s", "-H", tenant]
-    command = ["wrk", *options, f"http://127.0.0.1:{port}{path}"]
-    told = subprocess.run(command, check=True, capture_output=True, text=True).stdout
-    rate = re.search(r"Requests/sec:\s+([\d.]+)", told)
-    count = re.search(r"(\d+) requests in", told)
-    if rate is None or count is None or "Non-2xx" in told or "Socket errors" in told:
-        raise RuntimeError(f"wrk found errors: {told}")
-    return float(rate[1]), int(count[1])
+    reads = read(server.port, shop.page(), connections=plan.connections, seconds=seconds)
+    return _Run(reads.rate, 1e6 * (server.cpu_s() - before) / reads.done)
 
 
 def _orders_placed(plan: Plan, platform: Server, shop: Shop, folder: Path) -> Figure:

@@ -5,8 +5,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from http.client import HTTPConnection
 from pathlib import Path
@@ -34,12 +34,28 @@ class Server:
 
     def cpu_s(self) -> float:
         """Return the CPU time that all its processes have used, in user and kernel mode."""
-        times = [each.cpu_times() for each in self._processes()]
-        return sum(float(each.user + each.system) for each in times)
+        return cpu_s(self.process.pid)
 
     def _processes(self) -> list[psutil.Process]:
-        parent = psutil.Process(self.process.pid)
-        return [parent, *parent.children(recursive=True)]
+        return _with_children(self.process.pid)
+
+
+def cpu_s(pid: int) -> float:
+    """Return the CPU time that a process has used and its children have, in user and kernel mode."""
+    parent, *children = _with_children(pid)
+    own = parent.cpu_times()
+    # Of children that have ended, their parent knows.
+    used = float(own.user + own.system + own.children_user + own.children_system)
+    for child in children:
+        with suppress(psutil.NoSuchProcess):
+            times = child.cpu_times()
+            used += float(times.user + times.system)
+    return used
+
+
+def _with_children(pid: int) -> list[psutil.Process]:
+    parent = psutil.Process(pid)
+    return [parent, *parent.children(recursive=True)]
 
 
 @contextmanager
@@ -47,21 +63,32 @@ def bare(folder: Path, answer: Path | None = None) -> Iterator[Server]:
     """Run the bare handler, which answers with what is in the file `answer`."""
     port = _free_port()
     words = ["bench.bare", str(port), *([] if answer is None else [str(answer)])]
-    with _running(words, port, "/", folder / "bare.log") as server:
+    with _running(words, port, "/", folder / "bare.log", {}) as server:
         yield server
 
 
 @contextmanager
-def mercato(folder: Path, *words: str) -> Iterator[Server]:
+def bare_read(folder: Path, answer: Path, database: str, connections: int) -> Iterator[Server]:
+    """Run the bare handler that reads a product from a database before it answers."""
+    port = _free_port()
+    words = ["bench.bare_read", str(port), str(answer), database, str(connections)]
+    with _running(words, port, "/", folder / "bare.log", {}) as server:
+        yield server
+
+
+@contextmanager
+def mercato(folder: Path, *words: str, environ: Mapping[str, str] | None = None) -> Iterator[Server]:
     """Run `mercato` with these words on the data in `folder`, its log going to a file there."""
     port = _free_port()
     command = ["mercato", *words, "--port", str(port), "--data", str(folder / "data")]
-    with _running(command, port, "/health/ready", folder / "mercato.log") as server:
+    with _running(command, port, "/health/ready", folder / "mercato.log", environ or {}) as server:
         yield server
 
 
 @contextmanager
-def _running(words: list[str], port: int, ready: str, log: Path) -> Iterator[Server]:
+def _running(
+    words: list[str], port: int, ready: str, log: Path, environ: Mapping[str, str]
+) -> Iterator[Server]:
     own = {name: value for name, value in os.environ.items() if not name.startswith("MERCATO_")}
     began = time.perf_counter()
     with log.open("ab") as output:
@@ -71,7 +98,7 @@ def _running(words: list[str], port: int, ready: str, log: Path) -> Iterator[Ser
             stderr=output,
             # A working directory of its own, since a `.env` there would be read.
             cwd=log.parent,
-            env={**own, "PYTHONPATH": str(ROOT), "MERCATO_LOG_FORMAT": "json"},
+            env={**own, "PYTHONPATH": str(ROOT), "MERCATO_LOG_FORMAT": "json", **environ},
         )
     try:
         while not _answers(port, ready):

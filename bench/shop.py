@@ -24,9 +24,13 @@ class Shop:
     products: tuple[str, ...]
     tokens: tuple[str, ...]
 
+    def page(self) -> str:
+        """Return the path of a product."""
+        return f"/api/v1/products/{self.products[0]}"
+
     def read(self) -> bytes:
         """Return a visitor's request for a product."""
-        return request("GET", f"/api/v1/products/{self.products[0]}", {"x-tenant-id": STORE})
+        return request("GET", self.page(), {"x-tenant-id": STORE})
 
 
 def open_shop(port: int) -> Shop:

@@ -56,15 +56,15 @@ class Sender:
 
         await self.steps.db.transact(step)
 
-    async def change(self, thing: str, before_commit: Callable[[], None] = lambda: None) -> int:
-        """Change a thing once more; return for which time."""
+    async def change(self, thing: str, committed: Callable[[], None] = lambda: None) -> int:
+        """Change a thing once more; return for which time. `committed` is called before the relay is."""
 
         async def work(tx: Tx) -> tuple[int, Events]:
             await tx.lock_name(thing)
             row = await tx.fetch_one("SELECT coalesce(max(n), 0) + 1 FROM changes WHERE thing = ?", (thing,))
             assert row is not None
             await tx.execute("INSERT INTO changes (thing, n) VALUES (?, ?)", (thing, row[0]))
-            before_commit()
+            tx.after_commit(committed)
             return row[0], (changed(thing, row[0]),)
 
         return await self.steps.run(_BY, work)

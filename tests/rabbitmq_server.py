@@ -44,6 +44,12 @@ class RabbitmqServer:
         """Where it is reached."""
         return f"amqp://guest:guest@127.0.0.1:{self.port}/"
 
+    @property
+    def pid(self) -> int:
+        """The process whose children are the node."""
+        assert self._node is not None
+        return self._node.pid
+
     def start(self) -> None:
         """Make a node in a new folder, and serve it."""
         self.folder = Path(tempfile.mkdtemp(prefix="mercato-mq-"))

@@ -10,8 +10,9 @@ from functools import partial
 import pytest
 
 from mercato.adapters.bus.inprocess import InProcessBus
-from mercato.adapters.bus.rabbitmq import RabbitBus, confirmed_in_order
+from mercato.adapters.bus.rabbitmq import RabbitBus
 from mercato.adapters.bus.rabbitmq_link import dead_queue_of, queue_of
+from mercato.adapters.bus.rabbitmq_publisher import confirmed_in_order
 from mercato.kernel.errors import Unavailable
 from mercato.messaging.bus import Bus, Message, Receive, Refused
 from tests import rabbitmq_server

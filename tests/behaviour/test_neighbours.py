@@ -178,9 +178,7 @@ async def test_after_three_failures_nobody_is_asked_any_more() -> None:
     assert 25 <= raised.value.retry_after <= 30
 
 
-async def test_what_is_asked_all_the_time_opens_no_circuit_and_helps_to_close_one() -> (
-    None
-):
+async def test_what_is_asked_all_the_time_opens_no_circuit_and_helps_to_close_one() -> None:
     """As while the services start, each at its own pace: who comes first finds nobody for a while."""
     service = Scripted([away])
     async with neighbour(service) as products:

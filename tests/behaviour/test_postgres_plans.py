@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from mercato.adapters.sql.database import Row, Value
-from mercato.adapters.sql.postgres import numbered
+from mercato.adapters.sql.postgres_tx import numbered
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.orders import OrderStatus
 from mercato.contracts.payments import PaymentStatus

@@ -10,25 +10,15 @@ import logging
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 
-import aio_pika
-from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractQueue
-from aio_pika.exceptions import DeliveryError
+from aio_pika.abc import AbstractChannel, AbstractQueue
 
 from mercato.adapters.bus.rabbitmq_consumer import RabbitConsumer
-from mercato.adapters.bus.rabbitmq_link import (
-    CONNECT_DEADLINE_S,
-    close,
-    connect,
-    declare_exchange,
-    declare_own_queue,
-    declare_queue,
-)
-from mercato.kernel.errors import Unavailable
+from mercato.adapters.bus.rabbitmq_link import declare_own_queue, declare_queue
+from mercato.adapters.bus.rabbitmq_publisher import RabbitPublisher
 from mercato.messaging.bus import BusState, Hear, Message, Receive
 
 log = logging.getLogger(__name__)
 
-CONFIRM_DEADLINE_S = 10.0
 STOP_DEADLINE_S = 20.0
 _HEARD_MOST = 10_000
 
@@ -45,7 +35,7 @@ class RabbitBus:
         self._url = url
         self._name = name
         self._known = dict(consumers or {})
-        self._publisher = _Publisher(url, f"{name} relay", self._known)
+        self._publisher = RabbitPublisher(url, f"{name} relay", self._known)
         self._consumers: list[RabbitConsumer] = []
         self._running: list[asyncio.Task[None]] = []
 
@@ -90,109 +80,6 @@ class RabbitBus:
             unacknowledged=sum(each.unacknowledged for each in self._consumers),
             redelivered=sum(each.redelivered for each in self._consumers),
         )
-
-
-class _Publisher:
-    """The connection that events are published on, opened when it is needed.
-
-    It is apart from those of consumers: a broker that is short of memory stops reading from publishers.
-    """
-
-    def __init__(self, url: str, name: str, consumers: Mapping[str, frozenset[str]]) -> None:
-        self.unconfirmed = 0
-        self.usable = True
-        """Whether the last attempt to publish went well."""
-        self._url = url
-        self._name = name
-        self._consumers = consumers
-        self._opening = asyncio.Lock()
-        self._connection: AbstractConnection | None = None
-        self._channel: AbstractChannel | None = None
-        self._exchange: AbstractExchange | None = None
-
-    async def publish(self, messages: Sequence[Message]) -> list[int]:
-        """Publish all at once, and wait for what the broker says to each."""
-        exchange = await self._open()
-        sending = [asyncio.create_task(_send(exchange, message)) for message in messages]
-        self.unconfirmed += len(sending)
-        try:
-            await asyncio.wait(sending, timeout=CONFIRM_DEADLINE_S)
-        finally:
-            self.unconfirmed -= len(sending)
-            failures = await self._failures(sending)
-        positions = confirmed_in_order(messages, [error is None for error in failures])
-        first = next((error for error in failures if error is not None), None)
-        self.usable = first is None
-        if first is None:
-            return positions
-        if not positions:
-            raise Unavailable("The broker has not confirmed any event.") from first
-        log.warning("events not confirmed", extra={"service": self._name, "cause": repr(first)})
-        return positions
-
-    async def _failures(self, sending: "list[asyncio.Task[None]]") -> list[BaseException | None]:
-        """Return why each has failed, if it has. A connection on which more than that went wrong is left."""
-        for task in sending:
-            task.cancel()
-        failures = [
-            TimeoutError("not confirmed in time") if isinstance(outcome, asyncio.CancelledError) else outcome
-            for outcome in await asyncio.gather(*sending, return_exceptions=True)
-        ]
-        if any(error is not None and not isinstance(error, DeliveryError) for error in failures):
-            await self.close()
-        return failures
-
-    async def _open(self) -> AbstractExchange:
-        """Return the exchange, on a connection that is open as far as is known. Raises Unavailable."""
-        async with self._opening:
-            if self._exchange is not None and self._channel is not None and not self._channel.is_closed:
-                return self._exchange
-            await self.close()
-            try:
-                self._connection = await connect(self._url, self._name)
-                async with asyncio.timeout(CONNECT_DEADLINE_S):
-                    self._channel = await self._connection.channel(publisher_confirms=True)
-                    for consumer, families in self._consumers.items():
-                        await declare_queue(self._channel, consumer, families)
-                    self._exchange = await declare_exchange(self._channel)
-            except Exception as error:
-                self.usable = False
-                await self.close()
-                raise Unavailable("The broker cannot be reached.") from error
-            return self._exchange
-
-    async def close(self) -> None:
-        """Close the connection, if there is one. The next event opens another."""
-        connection = self._connection
-        self._connection = self._channel = self._exchange = None
-        if connection is not None:
-            await close(connection)
-
-
-async def _send(exchange: AbstractExchange, message: Message) -> None:
-    """Publish one event; return when it is confirmed. One that no queue is for is confirmed too."""
-    await exchange.publish(
-        aio_pika.Message(
-            message.body,
-            content_type="application/cloudevents+json",
-            delivery_mode=aio_pika.DeliveryMode.PERSISTENT,
-            type=message.type,
-        ),
-        message.type,
-        mandatory=False,
-    )
-
-
-def confirmed_in_order(messages: Sequence[Message], confirmed: Sequence[bool]) -> list[int]:
-    """Return the positions that count as sent: none of a key after one that was not confirmed."""
-    broken: set[str] = set()
-    positions = []
-    for message, is_confirmed in zip(messages, confirmed, strict=True):
-        if not is_confirmed:
-            broken.add(message.key)
-        elif message.key not in broken:
-            positions.append(message.position)
-    return positions
 
 
 class _Listener:

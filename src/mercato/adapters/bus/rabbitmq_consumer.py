@@ -13,7 +13,9 @@ from collections.abc import Awaitable, Callable
 from contextlib import AsyncExitStack
 from functools import partial
 
-from aio_pika.abc import AbstractChannel, AbstractIncomingMessage, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractQueue
+from aiormq.abc import AbstractChannel as Underlay
+from aiormq.abc import DeliveredMessage
 
 from mercato.adapters.bus.rabbitmq_link import CONNECT_DEADLINE_S, Pause, connection_to
 from mercato.messaging.bus import Receive, Refused
@@ -43,7 +45,7 @@ class RabbitConsumer:
         self._name = name
         self._declare = declare
         self._receive = receive
-        self._deliveries: deque[AbstractIncomingMessage] = deque()
+        self._deliveries: deque[DeliveredMessage] = deque()
         self._in_hand = 0
         self._acknowledged = 0
         """The last delivery of the session that is done with; the broker counts them from one."""
@@ -91,15 +93,14 @@ class RabbitConsumer:
                 underlay.on_consumer_cancel_callbacks.add(self._on_end)
                 await channel.set_qos(PREFETCH)
                 queue = await self._declare(channel)
-                tag = await queue.consume(partial(self._arrived, deliveries))
+                # Through aio-pika, each delivery would take another task and another object.
+                consuming = await underlay.basic_consume(queue.name, partial(self._arrived, deliveries))
             self.connected = True
-            await self._hand_over_all()
+            await self._hand_over_all(underlay)
             async with asyncio.timeout(CONNECT_DEADLINE_S):
-                await queue.cancel(tag)
+                await queue.cancel(consuming.consumer_tag or "")
 
-    async def _arrived(
-        self, deliveries: deque[AbstractIncomingMessage], message: AbstractIncomingMessage
-    ) -> None:
+    async def _arrived(self, deliveries: deque[DeliveredMessage], message: DeliveredMessage) -> None:
         self.redelivered += bool(message.redelivered)
         deliveries.append(message)
         self._stirred.set()
@@ -108,7 +109,7 @@ class RabbitConsumer:
         self._ended = True
         self._stirred.set()
 
-    async def _hand_over_all(self) -> None:
+    async def _hand_over_all(self, channel: Underlay) -> None:
         """Hand over what arrives until `stop`. Raises SessionEnded, and what `receive` raises."""
         while not self._stopping:
             if self._ended:
@@ -120,12 +121,12 @@ class RabbitConsumer:
                 continue
             self._in_hand = len(batch)
             try:
-                await self._hand_over(batch)
+                await self._hand_over(channel, batch)
             finally:
                 self._in_hand = 0
             self._pause.reset()
 
-    async def _hand_over(self, batch: list[AbstractIncomingMessage]) -> None:
+    async def _hand_over(self, channel: Underlay, batch: list[DeliveredMessage]) -> None:
         last = self._acknowledged + len(batch)
         if [message.delivery_tag for message in batch] != list(range(self._acknowledged + 1, last + 1)):
             # One acknowledgement stands for all up to it: none may still be on its way here.
@@ -139,13 +140,14 @@ class RabbitConsumer:
                 "event refused for good", extra={"consumer": self._name, "cause": str(error)}
             )
             refused = error.bodies
-        for message in batch:
-            if message.body in refused:
-                await message.reject(requeue=False)
-            elif refused:
-                await message.ack()
-        if not refused:
-            await batch[-1].ack(multiple=True)
+        if refused:
+            for tag, message in enumerate(batch, self._acknowledged + 1):
+                if message.body in refused:
+                    await channel.basic_reject(tag, requeue=False)
+                else:
+                    await channel.basic_ack(tag)
+        else:
+            await channel.basic_ack(last, multiple=True)
         self._acknowledged = last
 
     async def _wait(self, seconds: float) -> None:

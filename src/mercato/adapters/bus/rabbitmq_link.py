@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import aio_pika
 from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractExchange, AbstractQueue
+from aio_pika.connection import make_url
 
 # Whatever goes wrong is told here, with its cause; the libraries would tell each of it once more.
 for library in ("aio_pika", "aiormq"):
@@ -54,8 +55,15 @@ async def connection_to(url: str, name: str) -> AsyncIterator[AbstractConnection
 
 async def connect(url: str, name: str) -> AbstractConnection:
     """Connect within the deadline."""
-    async with asyncio.timeout(CONNECT_DEADLINE_S):
-        return await aio_pika.connect(_beating(url), client_properties={"connection_name": name})
+    connection = aio_pika.Connection(make_url(_beating(url)), client_properties={"connection_name": name})
+    try:
+        async with asyncio.timeout(CONNECT_DEADLINE_S):
+            await connection.connect()
+    except BaseException:
+        # Left to the garbage collector, it would begin to close itself in a loop that may be gone.
+        await close(connection)
+        raise
+    return connection
 
 
 async def close(connection: AbstractConnection) -> None:

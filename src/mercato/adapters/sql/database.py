@@ -9,7 +9,8 @@ from typing import Any, Literal, Protocol, TypeVar
 
 from mercato.kernel.errors import Unavailable
 
-Value = str | int | bytes | None
+Value = str | int | bytes | list[str] | list[int] | list[bytes] | None
+"""A parameter of a statement. Lists are PostgreSQL's alone."""
 Row = tuple[Any, ...]
 T = TypeVar("T")
 
@@ -23,6 +24,10 @@ class StorageUnavailable(Unavailable):
 
 class Misconfigured(Exception):
     """The database must not be used as it is set up; the message is a sentence for whoever runs it."""
+
+
+class InTheWay(Exception):
+    """Other steps hold what this one needs, and it was not to wait for them. It is rolled back."""
 
 
 class UniqueViolation(Exception):
@@ -43,6 +48,25 @@ class Tx(Protocol):
 
     async def execute(self, sql: str, params: Sequence[Value] = ()) -> int:
         """Run one statement and return the number of rows it changed."""
+        ...
+
+    async def put(
+        self,
+        sql: str,
+        params: Sequence[Value] = (),
+        *,
+        given: str = "",
+        rows: int = 1,
+        otherwise: Callable[[], Exception] | None = None,
+    ) -> None:
+        """Have a statement run, at the latest at the end of the step, with others that are put.
+
+        It is for what nothing in the step waits for, and costs no round trip of its own. Of statements that
+        are put one after the other, none may change or read what another changes. If it changes not as many
+        `rows` and `otherwise` is given, the step fails with what that makes; what its constraints refuse
+        is raised by a later call, or out of the step. `given` are tables that `sql` is to know, each made by
+        a statement that may itself change rows, as PostgreSQL alone allows.
+        """
         ...
 
     async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
@@ -84,12 +108,17 @@ class Database(Protocol):
         """Which engine it is."""
         ...
 
-    async def transact(self, step: Step[T]) -> T:
+    async def transact(self, step: Step[T], *, patient: bool = True) -> T:
         """Run `step` in one transaction, durable when this returns.
 
         A caller that is cancelled does not cancel the step. Raises what the step raises, and
-        StorageUnavailable.
+        StorageUnavailable. One that is not `patient` may raise InTheWay, rather than wait for other
+        steps for longer than a moment.
         """
+        ...
+
+    async def write(self, sql: str, params: Sequence[Value] = ()) -> int:
+        """Run a step of one statement; return the number of rows it changed. See `transact`."""
         ...
 
     async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:

@@ -6,7 +6,8 @@ from datetime import datetime
 import msgspec
 
 from mercato.adapters.sql.database import Row, Tx
-from mercato.adapters.sql.steps import Steps, lock_position
+from mercato.adapters.sql.steps import Steps
+from mercato.adapters.sql.turns import lock_position
 from mercato.contracts.events import Events
 from mercato.kernel.cause import ByEvent, Cause
 from mercato.kernel.clock import from_micros, to_micros

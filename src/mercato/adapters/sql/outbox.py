@@ -28,6 +28,10 @@ class SqlOutbox:
     async def mark_sent(self, positions: Sequence[int], *, at: datetime) -> None:
         """Note that the bus has these."""
         sent_at = to_micros(at)
+        if self._db.dialect == "postgres":
+            sent = "UPDATE outbox SET sent_at = ? WHERE position = ANY(?)"
+            await self._db.write(sent, (sent_at, [*positions]))
+            return
 
         async def step(tx: Tx) -> None:
             for start in range(0, len(positions), _MARKED_AT_ONCE):
@@ -41,14 +45,10 @@ class SqlOutbox:
 
     async def resend(self, key: str, *, after: int, before: int) -> int:
         """Make the events between the two numbers unsent again; return how many there are."""
-
-        async def step(tx: Tx) -> int:
-            return await tx.execute(
-                "UPDATE outbox SET sent_at = NULL WHERE key = ? AND sequence > ? AND sequence < ?",
-                (key, after, before),
-            )
-
-        return await self._db.transact(step)
+        return await self._db.write(
+            "UPDATE outbox SET sent_at = NULL WHERE key = ? AND sequence > ? AND sequence < ?",
+            (key, after, before),
+        )
 
     async def unsent_keys(self) -> set[str]:
         """Return the ordering keys with an event that waits."""
@@ -63,13 +63,9 @@ class SqlOutbox:
 
     async def purge(self, *, before: datetime, limit: int) -> int:
         """Delete events sent before that moment."""
-
-        async def step(tx: Tx) -> int:
-            return await tx.execute(
-                # Only the oldest rows are looked at, so that finding nothing costs nothing.
-                "DELETE FROM outbox WHERE position IN (SELECT position FROM outbox ORDER BY position LIMIT ?)"
-                " AND sent_at IS NOT NULL AND created_at < ?",
-                (limit, to_micros(before)),
-            )
-
-        return await self._db.transact(step)
+        return await self._db.write(
+            # Only the oldest rows are looked at, so that finding nothing costs nothing.
+            "DELETE FROM outbox WHERE position IN (SELECT position FROM outbox ORDER BY position LIMIT ?)"
+            " AND sent_at IS NOT NULL AND created_at < ?",
+            (limit, to_micros(before)),
+        )

@@ -13,26 +13,17 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
-from functools import lru_cache
-from typing import Any
+from functools import partial
+from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
-from mercato.adapters.sql.database import (
-    CheckViolation,
-    Dialect,
-    Row,
-    Step,
-    StorageUnavailable,
-    T,
-    UniqueViolation,
-    Value,
-)
+from mercato.adapters.sql.database import Dialect, InTheWay, Row, Step, StorageUnavailable, T, Value
 from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings
+from mercato.adapters.sql.postgres_tx import REFUSED, PostgresTx, PutRefused, count, numbered, refusal
 from mercato.kernel.acting import acting_for
-from mercato.kernel.errors import ValidationFailed
 
 log = logging.getLogger(__name__)
 
@@ -59,52 +50,36 @@ _GONE = (
     TimeoutError,
 )
 """What says that the database cannot be used now."""
-_REFUSED = (asyncpg.UniqueViolationError, asyncpg.CheckViolationError, asyncpg.CharacterNotInRepertoireError)
 _IN_THE_WAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
 
 
-class PostgresTx:
-    """The Tx of one step, on its connection."""
+T_co = TypeVar("T_co", covariant=True)
 
-    __slots__ = ("_connection", "callbacks")
-    dialect: Dialect = "postgres"
 
-    def __init__(self, connection: Connection) -> None:
-        self._connection = connection
-        self.callbacks: list[Callable[[], None]] = []
+class _Run(Protocol[T_co]):
+    """One run of a step, which another may follow."""
 
-    async def execute(self, sql: str, params: Sequence[Value] = ()) -> int:
-        """Run one statement and return the number of rows it changed."""
-        # "INSERT 0 1", "UPDATE 1": the number comes last, where there is one.
+    async def __call__(self, *, one_by_one: bool) -> T_co:
+        """Run it; `one_by_one` says that its statements are not to be sent together."""
+        ...
+
+
+async def _again_and_again(run: _Run[T], *, patient: bool) -> T:
+    """Run something until others do not keep it from its end; a bounded number of times, or once."""
+    one_by_one, attempt = False, 1
+    while True:
         try:
-            told = (await self._connection.execute(numbered(sql), *params)).rpartition(" ")[2]
-        except _REFUSED as error:
-            raise _refusal(error) from error
-        return int(told) if told.isdigit() else 0
-
-    async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
-        """Return the first row, or None."""
-        try:
-            row = await self._connection.fetchrow(numbered(sql), *params)
-        except _REFUSED as error:
-            raise _refusal(error) from error
-        return None if row is None else tuple(row)
-
-    async def lock_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
-        """Return the first row, or None, and hold it until the step ends."""
-        return await self.fetch_one(f"{sql} FOR UPDATE", params)
-
-    async def lock_name(self, name: str) -> None:
-        """Hold an advisory lock until the step ends."""
-        await self._connection.execute("SELECT pg_advisory_xact_lock(hashtextextended($1, 0))", name)
-
-    async def fetch_all(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
-        """Return all rows."""
-        return [tuple(row) for row in await self._connection.fetch(numbered(sql), *params)]
-
-    def after_commit(self, callback: Callable[[], None]) -> None:
-        """Call `callback` once the step is durable."""
-        self.callbacks.append(callback)
+            return await run(one_by_one=one_by_one)
+        except PutRefused:
+            # Which of its statements it was, and what that means, shows when each is sent by itself.
+            one_by_one = True
+        except _IN_THE_WAY as error:
+            if not patient:
+                raise InTheWay from error
+            if attempt == ATTEMPTS:
+                raise StorageUnavailable("Too many writes are in each other's way.") from error
+            await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.random())  # noqa: S311  a jitter
+            attempt += 1
 
 
 class PostgresDatabase:
@@ -117,34 +92,46 @@ class PostgresDatabase:
         self.name = name
         self.system_url = system_url
         self._pools = {True: Pool(url, settings), False: Pool(system_url, settings)}
+        self._begins = settings.set_local
+        """Whether a connection is lent in a transaction."""
         self._steps: set[asyncio.Task[Any]] = set()
         self._closed = False
         self._told_at = -math.inf
 
-    async def transact(self, step: Step[T]) -> T:
+    async def transact(self, step: Step[T], *, patient: bool = True) -> T:
         """Run `step` in one transaction; see Database.transact."""
+        return await self._see_through(partial(self._run, step, patient=patient), patient=patient)
+
+    async def write(self, sql: str, params: Sequence[Value] = ()) -> int:
+        """Run a step of one statement, which is a transaction by itself."""
+
+        async def run(*, one_by_one: bool) -> int:  # noqa: ARG001  there is but one
+            async with self._connection() as connection:
+                try:
+                    return count(await connection.execute(numbered(sql), *params))
+                except REFUSED as error:
+                    raise refusal(error) from error
+
+        return await self._see_through(run)
+
+    async def _see_through(self, run: "_Run[T]", *, patient: bool = True) -> T:
+        """Run something to its end, whether or not whoever asked for it goes away."""
         if self._closed:
             raise StorageUnavailable("The database is closed.")
-        # In a task of its own: whoever asked may go away, the step is carried out all the same.
-        running = asyncio.get_running_loop().create_task(self._transact(step))
+        running = asyncio.get_running_loop().create_task(_again_and_again(run, patient=patient))
         self._steps.add(running)
         running.add_done_callback(self._steps.discard)
         return await asyncio.shield(running)
 
-    async def _transact(self, step: Step[T]) -> T:
-        for attempt in range(1, ATTEMPTS + 1):
+    async def _run(self, step: Step[T], *, patient: bool, one_by_one: bool) -> T:
+        async with self._connection() as connection:
+            tx = PostgresTx(connection, begun=self._begins, patient=patient, one_by_one=one_by_one)
             try:
-                return await self._run(step)
-            except _IN_THE_WAY as error:
-                if attempt == ATTEMPTS:
-                    raise StorageUnavailable("Too many writes are in each other's way.") from error
-                await asyncio.sleep(_FIRST_PAUSE_S * 2**attempt * random.random())  # noqa: S311  a jitter
-        raise AssertionError("the last attempt returns or raises")
-
-    async def _run(self, step: Step[T]) -> T:
-        async with self._connection(step=True) as connection:
-            tx = PostgresTx(connection)
-            result = await step(tx)
+                result = await step(tx)
+                await tx.commit()
+            except BaseException:
+                await tx.roll_back()
+                raise
         for callback in tx.callbacks:
             try:
                 callback()
@@ -178,18 +165,18 @@ class PostgresDatabase:
             await pool.close()
 
     @asynccontextmanager
-    async def _connection(self, *, step: bool = False) -> AsyncIterator[Connection]:
+    async def _connection(self) -> AsyncIterator[Connection]:
         """Lend a connection that works for the task's store. Raises StorageUnavailable, Misconfigured."""
         if self._closed and not self._steps:
             raise StorageUnavailable("The database is closed.")
         tenant = acting_for()
         try:
-            async with self._pools[tenant is not None].lend(tenant, step=step) as connection:
+            async with self._pools[tenant is not None].lend(tenant) as connection:
                 yield connection
         except _IN_THE_WAY:
             raise
         except asyncpg.CharacterNotInRepertoireError as error:
-            raise _refusal(error) from error
+            raise refusal(error) from error
         except _GONE as error:
             self._tell(error)
             raise StorageUnavailable("The database cannot be used now.") from error
@@ -201,19 +188,3 @@ class PostgresDatabase:
             self._told_at = now
             cause = f"{type(error).__name__}: {error}"
             log.warning("database cannot be used", extra={"database": self.name, "cause": cause})
-
-
-def _refusal(error: asyncpg.PostgresError) -> Exception:
-    """Return what a statement's refusal means to the step."""
-    if isinstance(error, asyncpg.UniqueViolationError):
-        return UniqueViolation(str(error))
-    if isinstance(error, asyncpg.CheckViolationError):
-        return CheckViolation(str(error))
-    return ValidationFailed("A text holds the character U+0000, which cannot be kept.")
-
-
-@lru_cache(maxsize=4096)
-def numbered(sql: str) -> str:
-    """Return a statement with its `?` numbered as PostgreSQL has parameters. Its texts hold none."""
-    first, *rest = sql.split("?")
-    return first + "".join(f"${number}{part}" for number, part in enumerate(rest, 1))

@@ -79,8 +79,8 @@ class Pool:
         self._closing = False
 
     @asynccontextmanager
-    async def lend(self, tenant: TenantId | None, *, step: bool = False) -> AsyncIterator[Connection]:
-        """Lend a connection that works for `tenant`, in a transaction if it is for a step."""
+    async def lend(self, tenant: TenantId | None) -> AsyncIterator[Connection]:
+        """Lend a connection that works for `tenant`; with `set_local`, in a transaction that ends with it."""
         pool = self._pool or await self._open()
         connection = await self._acquire(pool)
         good = False
@@ -92,11 +92,7 @@ class Pool:
             else:
                 if tenant is not None:
                     await connection.work_for(tenant)  # type: ignore[attr-defined]  # the proxy passes it on
-                if step:
-                    async with connection.transaction():
-                        yield connection
-                else:
-                    yield connection
+                yield connection
             good = True
         except asyncpg.InternalClientError:
             # The server has ended the connection, and the driver has not seen it yet.

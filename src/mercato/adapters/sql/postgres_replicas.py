@@ -11,7 +11,7 @@ from typing import Any
 
 import asyncpg
 
-from mercato.adapters.sql.database import Database, Tx
+from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.postgres import PostgresDatabase
 
 LEASE_S = 1.2
@@ -45,11 +45,7 @@ class PostgresReplicas:
 
     async def lead(self) -> bool:
         """Take the lease if it is free or run out, or renew it."""
-
-        async def step(tx: Tx) -> bool:
-            return await tx.execute(_TAKE, (_NAME, self._me, self._lease, self._lease)) == 1
-
-        return await self._db.transact(step)
+        return await self._db.write(_TAKE, (_NAME, self._me, self._lease, self._lease)) == 1
 
     async def still_leads(self) -> bool:
         """Say whether the lease is held by this replica and has not run out."""
@@ -61,13 +57,9 @@ class PostgresReplicas:
 
     async def resign(self) -> None:
         """Let the lease run out now."""
-
-        async def step(tx: Tx) -> int:
-            return await tx.execute(
-                "UPDATE relay_lease SET expires_at = 0 WHERE name = ? AND holder = ?", (_NAME, self._me)
-            )
-
-        await self._db.transact(step)
+        await self._db.write(
+            "UPDATE relay_lease SET expires_at = 0 WHERE name = ? AND holder = ?", (_NAME, self._me)
+        )
 
     async def call(self) -> None:
         """Notify whoever listens."""

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mercato.adapters.sql.database import Dialect, Row, Step, StorageUnavailable, T, Value
+from mercato.adapters.sql.database import Dialect, Row, Step, StorageUnavailable, T, Tx, Value
 from mercato.adapters.sql.sqlite_writer import GroupWriter
 
 SEARCH_DEADLINE_S = 5.0
@@ -53,8 +53,16 @@ class SqliteDatabase:
         self._search_thread = ThreadPoolExecutor(1, thread_name_prefix=f"search-{path.stem}")
         self._closed = False
 
-    async def transact(self, step: Step[T]) -> T:
+    async def transact(self, step: Step[T], *, patient: bool = True) -> T:  # noqa: ARG002  nobody is in the way
         """Run `step` with others that wait, in one group; see Database.transact."""
+        return await self._writer.transact(step)
+
+    async def write(self, sql: str, params: Sequence[Value] = ()) -> int:
+        """Run a step of one statement; return the number of rows it changed."""
+
+        async def step(tx: Tx) -> int:
+            return await tx.execute(sql, params)
+
         return await self._writer.transact(step)
 
     async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:

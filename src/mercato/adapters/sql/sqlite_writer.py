@@ -55,6 +55,21 @@ class SqliteTx:
         """Run one statement and return the number of rows it changed."""
         return self._run(sql, params).rowcount
 
+    async def put(
+        self,
+        sql: str,
+        params: Sequence[Value] = (),
+        *,
+        given: str = "",
+        rows: int = 1,
+        otherwise: Callable[[], Exception] | None = None,
+    ) -> None:
+        """Run one statement at once: there is no way to it that could be saved."""
+        if given:
+            raise NotImplementedError("statements that read what others have changed")
+        if self._run(sql, params).rowcount != rows and otherwise is not None:
+            raise otherwise()
+
     async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
         """Return the first row, or None."""
         rows = self._run(sql, params).fetchall()

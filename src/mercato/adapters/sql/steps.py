@@ -4,18 +4,19 @@ There is no other way to publish an event, so none can be lost or without a chan
 """
 
 from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
 from typing import TypeVar
 
-import msgspec
-
+from mercato.adapters.sql.appending import APPEND
 from mercato.adapters.sql.database import Database, Tx
+from mercato.adapters.sql.event_groups import EventGroups
+from mercato.adapters.sql.turns import take_turn, take_turns
 from mercato.adapters.sql.watched import WatchedTx
 from mercato.contracts.audit import recorded
-from mercato.contracts.events import Event, Events, Payload, ordering_key
+from mercato.contracts.events import Events, Payload
 from mercato.kernel.cause import ByCall, ByEvent, BySystem, Cause, Claim, Note
-from mercato.kernel.clock import Clock, to_micros
-from mercato.kernel.errors import Conflict
-from mercato.kernel.ids import uuid7
+from mercato.kernel.clock import Clock
+from mercato.kernel.errors import Conflict, Unavailable
 from mercato.messaging.inbox import AlreadyHandled, OutOfTurn
 
 T = TypeVar("T")
@@ -38,6 +39,9 @@ class Steps:
         self.source = source
         self._clock = clock
         self._wake: Callable[[], None] = _nobody
+        self._groups: EventGroups | None = None
+        if db.dialect == "postgres":
+            self._groups = EventGroups(db, alone=self._by_event, append=self._append)
 
     def on_events(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever events have been committed."""
@@ -49,31 +53,56 @@ class Steps:
         Raises what `work` raises; AlreadyHandled or OutOfTurn for an event whose turn it is
         not; ClaimLost for a call whose claim has passed on. All of them change nothing.
         """
+        match by:
+            case ByEvent():
+                by.followed = False
+                if self._groups is None or by.replay:
+                    result = await self._by_event(by, work)
+                else:
+                    result = await self._groups.run(by, work)
+                by.recorded = True
+                return result
+            case ByCall(claim=Claim() as claim):
+                return await self._by_claim(by, claim, work)
+            case ByCall() | BySystem():
+                return await self.db.transact(partial(self._carry_out, work, by))
 
-        async def step(tx: Tx) -> tuple[T, bytes | None]:
-            if isinstance(by, ByEvent):
-                await _take_turn(tx, by)
-            if isinstance(by, ByCall) and by.claim is not None:
-                await _check_claim(tx, by.claim)
-            result, events = await _audited(tx, work, by)
-            for payload in events:
-                await self._append(tx, payload)
-            if events:
-                tx.after_commit(self._wake)
-            answer = None
-            if isinstance(by, ByCall) and by.claim is not None:
-                answer = by.answer(result) if by.answer is not None else b""
-                await _answer_claim(tx, by.claim, answer)
+    async def _carry_out(self, work: Work[T], by: Cause, tx: Tx) -> T:
+        result, events = await _audited(tx, work, by)
+        await self._append(tx, events)
+        return result
+
+    async def _by_event(self, by: ByEvent, work: Work[T]) -> T:
+        """Run the step of one event, in a transaction of its own."""
+
+        async def step(tx: Tx) -> T:
+            await take_turn(tx, by)
+            return await self._carry_out(work, by, tx)
+
+        return await self.db.transact(step)
+
+    async def _by_claim(self, by: ByCall, claim: Claim, work: Work[T]) -> T:
+        """Run the step of a call, if its claim has not passed to another holder; store its answer."""
+
+        async def step(tx: Tx) -> tuple[T, bytes]:
+            result = await self._carry_out(work, by, tx)
+            answer = by.answer(result) if by.answer is not None else b""
+            await tx.put(
+                f"UPDATE claims SET state = 'done', answer = ? WHERE {_HELD}",
+                (answer, *_held(claim)),
+                otherwise=_claim_lost,
+            )
             return result, answer
 
-        result, answer = await self.db.transact(step)
-        match by:
-            case ByCall():
-                by.stored = answer
-            case ByEvent():
-                by.recorded = True
-            case BySystem():
-                pass
+        try:
+            result, by.stored = await self.db.transact(step)
+        except (ClaimLost, Unavailable):
+            raise
+        except Exception as error:
+            # It may have met what another holder did with the same id.
+            if await self.db.fetch_one(f"SELECT 1 FROM claims WHERE {_HELD}", _held(claim)) is None:
+                raise _claim_lost() from error
+            raise
         return result
 
     async def tell(self, note: Note) -> None:
@@ -94,6 +123,10 @@ class Steps:
 
     async def settle_all(self, events: Sequence[ByEvent]) -> list[ByEvent]:
         """Take note of those events that are in turn; return the others. All have no effect here."""
+        if self._groups is not None:
+            others = await self.db.transact(lambda tx: take_turns(tx, events))
+            await self._groups.look_behind([by for by in events if by not in others])
+            return others
         # In the order of their keys, so that two replicas can never wait for each other.
         ordered = sorted(events, key=lambda by: (by.key, by.sequence))
 
@@ -101,7 +134,7 @@ class Steps:
             others = []
             for by in ordered:
                 try:
-                    await _take_turn(tx, by)
+                    await take_turn(tx, by)
                 except (AlreadyHandled, OutOfTurn):
                     # Whose turn it is not has changed nothing.
                     others.append(by)
@@ -109,31 +142,10 @@ class Steps:
 
         return await self.db.transact(step)
 
-    async def _append(self, tx: Tx, payload: Payload) -> None:
-        key = ordering_key(payload)
-        row = await tx.fetch_one(
-            "INSERT INTO outbox_sequences (key, last) VALUES (?, 1)"
-            " ON CONFLICT (key) DO UPDATE SET last = outbox_sequences.last + 1 RETURNING last",
-            (key,),
-        )
-        assert row is not None  # noqa: S101  INSERT … RETURNING has a row
-        now = self._clock()
-        event = Event(
-            id=uuid7(),
-            source=self.source,
-            type=payload.type,
-            subject=payload.subject,
-            time=now,
-            tenantid=payload.tenant_id,
-            partitionkey=key,
-            sequence=f"{row[0]:020}",
-            data=msgspec.Raw(msgspec.json.encode(payload)),
-        )
-        await tx.execute(
-            "INSERT INTO outbox (event_id, key, sequence, type, tenant_id, body, created_at)"
-            " VALUES (?, ?, ?, ?, ?, ?, ?)",
-            (event.id, key, row[0], event.type, event.tenantid, msgspec.json.encode(event), to_micros(now)),
-        )
+    async def _append(self, tx: Tx, events: Sequence[Payload]) -> None:
+        if events:
+            await APPEND[tx.dialect](tx, self.source, events, self._clock())
+            tx.after_commit(self._wake)
 
 
 async def _audited(tx: Tx, work: Work[T], by: Cause) -> tuple[T, Events]:
@@ -149,83 +161,11 @@ async def _audited(tx: Tx, work: Work[T], by: Cause) -> tuple[T, Events]:
     return result, (*events, recorded(note))
 
 
-async def _take_turn(tx: Tx, by: ByEvent) -> None:
-    """Record that this event is handled, which only the next in turn can be."""
-    by.followed = False
-    if by.replay:
-        gone = await tx.execute(
-            "DELETE FROM inbox_parked WHERE event_id = ? AND state = 'replay'", (by.event_id,)
-        )
-        if gone == 0:
-            raise AlreadyHandled
-        return
-    if by.sequence == 1:
-        moved = await tx.execute(
-            "INSERT INTO inbox_positions (key, sequence) VALUES (?, 1) ON CONFLICT (key)"
-            # It is there already where somebody parked a later one; see lock_position.
-            " DO UPDATE SET sequence = 1 WHERE inbox_positions.sequence = 0",
-            (by.key,),
-        )
-    else:
-        moved = await tx.execute(
-            "UPDATE inbox_positions SET sequence = ? WHERE key = ? AND sequence = ?",
-            (by.sequence, by.key, by.sequence - 1),
-        )
-    if moved == 0:
-        row = await tx.fetch_one("SELECT sequence FROM inbox_positions WHERE key = ?", (by.key,))
-        last = 0 if row is None else row[0]
-        if last >= by.sequence:
-            raise AlreadyHandled
-        raise OutOfTurn(last + 1)
-    await _look_behind(tx, by)
-
-
-async def _look_behind(tx: Tx, by: ByEvent) -> None:
-    """Forget that the event was parked, if it was, and note whether others wait behind it.
-
-    The position is this step's now. Who parks a later event locks it too: either that one is seen here,
-    or whoever parks it sees afterwards that its turn has come.
-    """
-    parked = await tx.fetch_all(
-        "SELECT event_id FROM inbox_parked WHERE key = ? AND state IN ('failed', 'waiting')"
-        " ORDER BY sequence LIMIT 2",
-        (by.key,),
-    )
-    if (by.event_id,) in parked:
-        await tx.execute("DELETE FROM inbox_parked WHERE event_id = ?", (by.event_id,))
-    by.followed = any(event_id != by.event_id for (event_id,) in parked)
-
-
-async def lock_position(tx: Tx, key: str) -> int:
-    """Return the number of the last handled event of `key`; no other step can move it until this one ends."""
-    # There must be a row to lock: two replicas may meet before the first event of a key.
-    await tx.execute(
-        "INSERT INTO inbox_positions (key, sequence) VALUES (?, 0) ON CONFLICT (key) DO NOTHING", (key,)
-    )
-    row = await tx.lock_one("SELECT sequence FROM inbox_positions WHERE key = ?", (key,))
-    assert row is not None  # noqa: S101  it was put there if it was not
-    return int(row[0])
-
-
 _HELD = "tenant_id = ? AND principal = ? AND route = ? AND key = ? AND attempt = ? AND state = 'open'"
 
 
-async def _check_claim(tx: Tx, claim: Claim) -> None:
-    """Refuse a call whose claim has passed to another holder.
-
-    This comes before its work, which would meet what the other holder did with the same id.
-    """
-    if await tx.fetch_one(f"SELECT 1 FROM claims WHERE {_HELD}", _held(claim)) is None:
-        raise ClaimLost("Another request with this Idempotency-Key is in progress.")
-
-
-async def _answer_claim(tx: Tx, claim: Claim, answer: bytes) -> None:
-    """Store the answer with the effect, unless the claim has passed to another holder."""
-    stored = await tx.execute(
-        f"UPDATE claims SET state = 'done', answer = ? WHERE {_HELD}", (answer, *_held(claim))
-    )
-    if stored == 0:
-        raise ClaimLost("Another request with this Idempotency-Key is in progress.")
+def _claim_lost() -> ClaimLost:
+    return ClaimLost("Another request with this Idempotency-Key is in progress.")
 
 
 def _held(claim: Claim) -> tuple[str, str, str, str, int]:

@@ -21,6 +21,20 @@ class WatchedTx:
         self.changed = self.changed or rows > 0
         return rows
 
+    async def put(
+        self,
+        sql: str,
+        params: Sequence[Value] = (),
+        *,
+        given: str = "",
+        rows: int = 1,
+        otherwise: Callable[[], Exception] | None = None,
+    ) -> None:
+        """Run one statement at once, since it has to be known whether it changes anything."""
+        changed = await self.execute(f"WITH {given} {sql}" if given else sql, params)
+        if changed != rows and otherwise is not None:
+            raise otherwise()
+
     async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
         """Return the first row, or None."""
         row = await self._tx.fetch_one(sql, params)
