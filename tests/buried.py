@@ -13,12 +13,22 @@ from mercato.kernel.tenancy import DEFAULT_TENANT
 from mercato.messaging.inbox import Parked, ParkedState
 from mercato.runtime.embedded import Embedded
 from mercato.runtime.settings import Settings
+from tests.running import Platform
 
 REASON = "LookupError: the shelf is bare"
 
 
-async def bury(data: Path, sku: str = "MUG") -> str:
-    """Leave a product's event behind that orders has given up; return its id."""
+async def bury(platform: Platform, sku: str = "MUG") -> str:
+    """Leave a product's event behind that a platform's orders has given up; return its id."""
+    return await _bury(platform.settings, sku)
+
+
+async def bury_in(data: Path, sku: str = "MUG") -> str:
+    """Do so in a data folder."""
+    return await _bury(Settings(data=str(data)), sku)
+
+
+async def _bury(settings: Settings, sku: str) -> str:
     product = ProductCreated(
         tenant_id=DEFAULT_TENANT,
         product_id=ProductId(uuid7()),
@@ -52,7 +62,7 @@ async def bury(data: Path, sku: str = "MUG") -> str:
         next_try_at=now,
         first_seen_at=now,
     )
-    platform = Embedded(Settings(data=str(data)))
+    platform = Embedded(settings)
     try:
         await platform.process.inbox_stores["orders"].bury(
             msgspec.structs.replace(letter, state=ParkedState.FAILED)
@@ -64,4 +74,4 @@ async def bury(data: Path, sku: str = "MUG") -> str:
 
 def dead_letter(folder: Path, sku: str = "MUG") -> str:
     """Leave one behind in the data folder of `folder`; return its id."""
-    return asyncio.run(bury(folder / "mercato-data", sku))
+    return asyncio.run(bury_in(folder / "mercato-data", sku))
