@@ -59,20 +59,18 @@ migrate-down: setup ## Take one schema back, which loses what it kept: SERVICE=u
 cluster: setup ## Run a process per service with the demo, on private PostgreSQL, RabbitMQ and Redis
 	@$(BIN)/python -m tools.cluster
 
-SPLIT := purchase races accounts model hostile_rights hostile_values hostile_tokens hostile_caches hostile_http \
-  hostile_contract openapi_examples
-
 # Each process starts engines of its own, so there are a few at most.
 PARALLEL := -n logical --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test: setup ## Run every test
+test: setup ## Run every test, and those that share a platform once more in a process per service
 	@$(BIN)/python -m pytest $(PARALLEL)
+	@TEST_MODE=split $(BIN)/python -m pytest tests/system --shared-platform
 
 test-embedded: setup ## Run the tests of the running platform, in one process
 	@$(BIN)/python -m pytest tests/system
 
-test-split: setup ## Run those that hold there too in a process per service; needs the engines
-	@MERCATO_TEST_MODE=split $(BIN)/python -m pytest $(SPLIT:%=tests/system/test_%.py)
+test-split: setup ## Run the same in a process per service; needs the engines
+	@TEST_MODE=split $(BIN)/python -m pytest tests/system
 
 check: lint types ## Everything that is judged without running: style, types, imports, dependencies
 	@$(BIN)/lint-imports

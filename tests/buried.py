@@ -12,16 +12,23 @@ from mercato.kernel.ids import ProductId, uuid7
 from mercato.kernel.tenancy import DEFAULT_TENANT
 from mercato.messaging.inbox import Parked, ParkedState
 from mercato.runtime.embedded import Embedded
-from mercato.runtime.settings import load
+from mercato.runtime.settings import Settings, load
+from tests.running import Platform
 
 REASON = "LookupError: the shelf is bare"
 
 
-async def bury(data: Path, sku: str = "MUG", environ: dict[str, str] | None = None) -> str:
-    """Leave a product's event behind that orders has given up; return its id.
+async def bury(platform: Platform, sku: str = "MUG") -> str:
+    """Leave a product's event behind that a platform's orders has given up; return its id."""
+    return await _bury(platform.settings, sku)
 
-    `environ` names the databases, where they are not in the data folder.
-    """
+
+async def bury_in(data: Path, sku: str = "MUG", environ: dict[str, str] | None = None) -> str:
+    """Do so in a data folder, or in the databases that `environ` names."""
+    return await _bury(load(environ or {}, data=str(data)), sku)
+
+
+async def _bury(settings: Settings, sku: str) -> str:
     product = ProductCreated(
         tenant_id=DEFAULT_TENANT,
         product_id=ProductId(uuid7()),
@@ -55,7 +62,7 @@ async def bury(data: Path, sku: str = "MUG", environ: dict[str, str] | None = No
         next_try_at=now,
         first_seen_at=now,
     )
-    platform = Embedded(load(environ or {}, data=str(data)), serves=False)
+    platform = Embedded(settings, serves=False)
     try:
         await platform.process.inbox_stores["orders"].bury(
             msgspec.structs.replace(letter, state=ParkedState.FAILED)
@@ -67,4 +74,4 @@ async def bury(data: Path, sku: str = "MUG", environ: dict[str, str] | None = No
 
 def dead_letter(folder: Path, sku: str = "MUG") -> str:
     """Leave one behind in the data folder of `folder`; return its id."""
-    return asyncio.run(bury(folder / "mercato-data", sku))
+    return asyncio.run(bury_in(folder / "mercato-data", sku))

@@ -151,9 +151,27 @@ class PostgresServer:
     def environ_of_platform(self) -> dict[str, str]:
         """Make a database for each service, and return the settings that name them to `mercato`."""
         _run_apart(self._new_databases())
+        return self._named(f"{{service}}_of_{os.getpid()}_{self._number}")
+
+    def copies(self, url: str) -> dict[str, str]:
+        """Do so with copies of databases, named with `{service}`, which nobody may be connected to."""
+        self._number += 1
+        name, source = f"{{service}}_copy_{os.getpid()}_{self._number}", url.rpartition("/")[2]
+        _run_apart(self._copy(source, name))
+        return self._named(name)
+
+    def _named(self, name: str) -> dict[str, str]:
         urls = {"": ROLES.serving, "SYSTEM_": ROLES.system, "OWNER_": OWNER}
-        name = f"{{service}}_of_{os.getpid()}_{self._number}"
         return {f"MERCATO_DATABASE_{kind}URL": self.url(name, role) for kind, role in urls.items()}
+
+    async def _copy(self, source: str, name: str) -> None:
+        connection = await asyncpg.connect(self.url("postgres"))
+        try:
+            for service in SCHEMAS:
+                made, of = name.format(service=service), source.format(service=service)
+                await connection.execute(f"CREATE DATABASE {made} TEMPLATE {of} OWNER {OWNER}")
+        finally:
+            await connection.close()
 
     async def _new_databases(self) -> None:
         made = [await self.new_database(schema) for schema in SCHEMAS.values()]

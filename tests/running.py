@@ -18,8 +18,15 @@ import psutil
 from pyreqwest.client import Client, ClientBuilder
 from pyreqwest.exceptions import RequestError
 
-SPLIT = os.environ.pop("MERCATO_TEST_MODE", "embedded") == "split"
-"""Whether platforms run as a process per service. It is no setting, so no process may inherit it."""
+from mercato.runtime.settings import Settings, load
+
+SPLIT = os.environ.get("TEST_MODE") == "split"
+"""Whether platforms run as a process per service."""
+ON_POSTGRES = os.environ.get("TEST_DATABASE") == "postgres"
+"""Whether platforms of one process keep their data on PostgreSQL."""
+SERVICES = ("users", "products", "orders", "payments", "notifications")
+_PROCESSES = SERVICES if SPLIT else ()
+"""Whose checks the health of the gateway has."""
 START_DEADLINE_S = 60.0 if SPLIT else 30.0
 STOP_DEADLINE_S = 40.0
 
@@ -81,13 +88,12 @@ class Platform:
         """Return what it is started with: where the tests are to run on servers, those too."""
         if self._engines is None:
             self._engines = self._servers()
-        own = {name: value for name, value in os.environ.items() if name != "MERCATO_TEST_DATABASE"}
-        return {**own, "MERCATO_LOG_FORMAT": "json", **self._engines, **self.environ}
+        return {**os.environ, "MERCATO_LOG_FORMAT": "json", **self._engines, **self.environ}
 
     def _servers(self) -> dict[str, str]:
         if SPLIT:
             return _engines() | places()
-        if os.environ.get("MERCATO_TEST_DATABASE") != "postgres" or "MERCATO_DATABASE_URL" in self.environ:
+        if not ON_POSTGRES or "MERCATO_DATABASE_URL" in self.environ:
             return {}
         from tests import postgres_server  # noqa: PLC0415  it imports this module
 
@@ -122,11 +128,19 @@ class Platform:
             # A gateway is ready without its services, and tells how they are.
             connection.request("GET", "/health" if SPLIT else "/health/ready")
             response = connection.getresponse()
-            return response.status == 200 and (not SPLIT or b'"status":"ok"' in response.read())
+            told = msgspec.json.decode(response.read())
+            return response.status == 200 and all(told["checks"][each] == "ok" for each in _PROCESSES)
         except OSError:
             return False
         finally:
             connection.close()
+
+    @property
+    def settings(self) -> Settings:
+        """What a process of one's own needs to work on its data."""
+        names = ("MERCATO_DATABASE_URL", "MERCATO_DATABASE_SYSTEM_URL")
+        environment = self.environment()
+        return load({name: environment[name] for name in names if name in environment}, data=str(self.data))
 
     def kill(self) -> None:
         """Kill it as a power failure would, as far as a process can feel one."""
@@ -166,15 +180,26 @@ class Platform:
         report: dict[str, Any] = msgspec.json.decode(ended.stdout)
         return report
 
-    def client(self, token: str | None = None, store: str | None = None) -> "Shopper":
-        return Shopper(self, token, store)
+    def client(self, token: str | None = None, store: str | None = None, *, at: str = "gateway") -> "Shopper":
+        """Return who calls the platform; `at` a service, where each is a process, that one directly."""
+        return Shopper(self._url_of(at), token, store)
+
+    def _url_of(self, process: str) -> str:
+        if not SPLIT or process == "gateway":
+            return self.url
+        return self.environment()[f"MERCATO_{process.upper()}_URL"]
+
+    def lines(self, process: str = "") -> list[dict[str, Any]]:
+        """Return what was logged; of one process, where each service is one."""
+        found = [msgspec.json.decode(line) for line in self.log().split("\n")[:-1] if line.startswith("{")]
+        return [line for line in found if not SPLIT or process in ("", line.get("process"))]
 
 
 class Shopper:
     """A client of a platform, with or without a token."""
 
-    def __init__(self, platform: Platform, token: str | None, store: str | None) -> None:
-        self._url = platform.url
+    def __init__(self, url: str, token: str | None, store: str | None) -> None:
+        self._url = url
         self._token = token
         self._store = store
         self._client: Client | None = None
@@ -293,8 +318,7 @@ def order_of(product: str, quantity: int = 1) -> dict[str, Any]:
 
 def places() -> dict[str, str]:
     """Return settings that put each service at a port that nobody listens on now."""
-    services = ("users", "products", "orders", "payments", "notifications")
-    return {f"MERCATO_{name.upper()}_URL": f"http://127.0.0.1:{free_port()}" for name in services}
+    return {f"MERCATO_{name.upper()}_URL": f"http://127.0.0.1:{free_port()}" for name in SERVICES}
 
 
 def _engines() -> dict[str, str]:

@@ -1,8 +1,6 @@
 """Who did what in a store: told once for each change, to that store alone, and without what was said."""
 
 import asyncio
-import sqlite3
-from contextlib import closing
 from typing import Any
 
 import msgspec
@@ -14,6 +12,7 @@ from mercato.runtime.app import contract_of
 from mercato.runtime.embedded import Embedded
 from mercato.runtime.settings import Settings
 from tests.buried import bury
+from tests.rows import kept, number
 from tests.running import Answer, Platform, Shopper, Store, add_product, open_store, order_of
 from tests.system.test_accounts import link, token_in
 from tests.system.test_dead_letters import operator_of
@@ -270,7 +269,7 @@ async def test_a_password_that_is_reset_by_a_link_is_told_as_its_users_act(platf
 
 async def test_what_becomes_of_dead_letters_is_told_once(platform: Platform) -> None:
     operator = await operator_of(platform, "audit-letters")
-    letters = [await bury(platform.data, f"AUDIT-{number}") for number in range(4)]
+    letters = [await bury(platform, f"AUDIT-{number}") for number in range(4)]
     async with platform.client(operator) as shop:
         assert (await shop.call("DELETE", f"/api/v1/dead-letters/{letters[0]}")).status == 204
         assert (await shop.call("DELETE", f"/api/v1/dead-letters/{letters[0]}")).status == 404
@@ -316,11 +315,9 @@ async def test_commands_are_told_as_the_command_lines(own_platform: Platform) ->
         own_platform.start()
         entries = await told(shop, operator, "&action=tenants_purge", least=1)
         assert acts(entries) == [("tenants_purge", "tenant", store.id)]
-    with closing(sqlite3.connect(own_platform.data / "users.db")) as users:
-        left = "SELECT count(*) FROM audit_log WHERE tenant_id = ?"
-        assert users.execute(left, (store.id,)).fetchone() == (0,)
-    for path in own_platform.data.glob("*.db*"):
-        assert CANARY.encode() not in path.read_bytes()
+    left = "SELECT count(*) FROM audit_log WHERE tenant_id = ?"
+    assert number(own_platform, "users", left, store.id) == 0
+    assert not [name for name, content in kept(own_platform).items() if CANARY.encode() in content]
 
 
 def test_an_action_that_is_told_by_name_is_an_operation(own_platform: Platform) -> None:

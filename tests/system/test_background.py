@@ -11,7 +11,10 @@ import pytest
 
 from bench.load import load
 from tests.commands import environment
+from tests.modes import OWN_PROCESSES
 from tests.running import STOP_DEADLINE_S, free_port
+
+pytestmark = OWN_PROCESSES
 
 ROOT = Path(__file__).parents[2]
 

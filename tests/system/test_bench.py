@@ -5,6 +5,9 @@ import msgspec
 from bench.cluster import missing
 from bench.figures import as_json, table
 from bench.measurements import Plan, measure
+from tests.modes import OWN_PROCESSES
+
+pytestmark = OWN_PROCESSES
 
 
 def test_every_measurement_finds_a_number() -> None:

@@ -11,7 +11,10 @@ import pytest
 
 from mercato import __version__
 from tests.commands import Server, mercato, serving, wait_until
+from tests.modes import DATA_FOLDER
 from tests.running import Down, Platform, add_product, free_port, open_store, order_of
+
+pytestmark = DATA_FOLDER
 
 COMMANDS = ["up", "serve", "migrate", "config", "reconcile", "tenants", "dlq", "outbox", "demo", "version"]
 ANN = {"email": "ann@example.com", "password": "ann-password", "first_name": "Ann", "last_name": "Other"}

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from tests.commands import environment, mercato
+from tests.modes import DATA_FOLDER
 from tests.terminal import Terminal
+
+pytestmark = DATA_FOLDER
 
 SHELLS = {
     "bash": (["bash", "--norc", "--noprofile", "-i"], "source mercato.bash"),

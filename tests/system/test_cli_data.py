@@ -11,6 +11,9 @@ import pytest
 from mercato.runtime.folder import SCHEMAS
 from tests.buried import REASON, dead_letter
 from tests.commands import Ended, Server, mercato, serving, wait_until
+from tests.modes import DATA_FOLDER
+
+pytestmark = DATA_FOLDER
 
 
 @pytest.fixture

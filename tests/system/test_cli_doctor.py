@@ -16,7 +16,10 @@ import pytest
 
 from tests.buried import dead_letter
 from tests.commands import Ended, mercato, serving, wait_until
+from tests.modes import DATA_FOLDER
 from tests.running import free_port
+
+pytestmark = DATA_FOLDER
 
 
 @pytest.fixture(scope="module")

@@ -15,6 +15,9 @@ import pytest
 
 from tests.commands import Ended, mercato, serving
 from tests.every_command import ARGUMENTS, commands, groups, run_all
+from tests.modes import DATA_FOLDER
+
+pytestmark = DATA_FOLDER
 
 LINES = {command: f"{command} {words}".strip() for command, words in ARGUMENTS.items()}
 ABOUT_NO_DATA = {"demo", "config", "openapi", "completion", "version"}

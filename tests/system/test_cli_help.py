@@ -8,8 +8,11 @@ import pytest
 
 from tests.commands import environment, mercato, serving
 from tests.every_command import ARGUMENTS, commands, groups, run_all
+from tests.modes import DATA_FOLDER
 from tests.running import free_port
 from tests.terminal import Terminal
+
+pytestmark = DATA_FOLDER
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
 WITHOUT_JSON = {"up", "serve", "openapi", "completion"}

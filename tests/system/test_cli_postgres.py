@@ -10,7 +10,7 @@ import pytest
 
 from mercato.runtime.folder import SCHEMAS
 from tests import postgres_server
-from tests.buried import bury
+from tests.buried import bury_in
 from tests.commands import Ended, mercato
 from tests.engines import available
 from tests.every_command import run_all
@@ -175,7 +175,7 @@ async def test_stores_and_logins_are_looked_after_while_it_runs(platform: Platfo
 
 
 async def test_dead_letters_and_what_waits_are_seen_and_replayed_while_it_runs(platform: Platform) -> None:
-    letters = [await bury(platform.data, sku, platform.environ) for sku in ("MUG", "CUP", "JUG")]
+    letters = [await bury_in(platform.data, sku, platform.environ) for sku in ("MUG", "CUP", "JUG")]
     listed: list[dict[str, Any]] = json.loads(done(platform, "dlq", "list", "--json"))
     assert [each["id"] for each in listed] == letters
     assert json.loads(done(platform, "dlq", "show", letters[0]))["consumer"] == "orders"

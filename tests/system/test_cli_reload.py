@@ -15,7 +15,10 @@ import pytest
 
 import mercato
 from tests.commands import Server, environment, wait_until
+from tests.modes import DATA_FOLDER
 from tests.running import free_port
+
+pytestmark = DATA_FOLDER
 
 STOP_S = 20
 

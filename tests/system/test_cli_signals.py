@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import environment, serving, wait_until
+from tests.modes import DATA_FOLDER, OWN_PROCESSES
 from tests.running import START_DEADLINE_S, STOP_DEADLINE_S, Platform, free_port
 
 EXITS = 20
@@ -38,6 +39,7 @@ def begun(*words: str, folder: Path, **variables: str) -> Iterator["subprocess.P
             process.wait()
 
 
+@DATA_FOLDER
 @pytest.mark.parametrize("module", ["asyncio.base_events", "mercato.cli.serving", "granian"])
 def test_ctrl_c_while_it_starts_ends_it_without_a_trace(module: str, tmp_path: Path) -> None:
     port = str(free_port())
@@ -52,6 +54,7 @@ def test_ctrl_c_while_it_starts_ends_it_without_a_trace(module: str, tmp_path: P
     assert odd == []
 
 
+@DATA_FOLDER
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
 def test_an_export_that_is_ended_leaves_no_draft(number: signal.Signals, tmp_path: Path) -> None:
     with serving("up", folder=tmp_path):
@@ -106,6 +109,7 @@ def test_a_second_signal_ends_a_platform_that_drains_at_once_and_quietly(
     assert platform.stop() == 0
 
 
+@OWN_PROCESSES
 def test_a_server_whose_http_client_was_in_use_ends_in_order(own_platform: Platform) -> None:
     """The client's threads may still let go of what a request held when the process ends."""
     own_platform.start()

@@ -9,6 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.commands import Ended, environment, mercato, serving
+from tests.modes import DATA_FOLDER
+
+pytestmark = DATA_FOLDER
 
 COMMANDS = (
     "version",

@@ -25,7 +25,7 @@ async def ids(shop: Shopper, query: str = "") -> list[str]:
 
 
 async def test_a_dead_letter_is_read_replayed_and_has_its_effect(platform: Platform) -> None:
-    letter = await bury(platform.data, "REPLAYED")
+    letter = await bury(platform, "REPLAYED")
     async with platform.client(await operator_of(platform, "replay")) as shop:
         (listed,) = [each for each in (await shop.get(PATH)).data if each["id"] == letter]
         told = (listed["consumer"], listed["type"], listed["attempts"], listed["reason"])
@@ -42,7 +42,7 @@ async def test_a_dead_letter_is_read_replayed_and_has_its_effect(platform: Platf
 
 
 async def test_a_dropped_dead_letter_is_gone(platform: Platform) -> None:
-    letter = await bury(platform.data, "DROPPED")
+    letter = await bury(platform, "DROPPED")
     async with platform.client(await operator_of(platform, "drop")) as shop:
         assert (await shop.call("DELETE", f"{PATH}/{letter}")).status == 204
         assert letter not in await ids(shop)
@@ -50,7 +50,7 @@ async def test_a_dropped_dead_letter_is_gone(platform: Platform) -> None:
 
 
 async def test_dead_letters_are_paged_oldest_first(platform: Platform) -> None:
-    buried = [await bury(platform.data, f"PAGED-{number}") for number in range(5)]
+    buried = [await bury(platform, f"PAGED-{number}") for number in range(5)]
     async with platform.client(await operator_of(platform, "pages")) as shop:
         assert [each for each in await ids(shop) if each in buried] == buried
         found: list[str] = []
@@ -76,7 +76,7 @@ async def test_a_list_that_cannot_be_made_is_400(platform: Platform, query: str)
 
 async def test_only_operators_see_them(platform: Platform) -> None:
     store = await open_store(platform, "dead-letters")
-    letter = await bury(platform.data, "HIDDEN")
+    letter = await bury(platform, "HIDDEN")
     async with platform.client() as shop:
         for method, path in (
             ("GET", PATH),

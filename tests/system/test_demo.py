@@ -11,11 +11,12 @@ from typing import Any
 import pytest
 
 from mercato.cli.demo.plan import ADMIN_PASSWORD, CUSTOMER_PASSWORD
-from mercato.contracts.orders import OrderStatus
-from mercato.orders.domain import OrderPaymentStatus
 from tests.commands import Server, mercato, serving, wait_until
 from tests.demo_picture import STORES, admin_of, every, exact, picture
+from tests.modes import OWN_PROCESSES
 from tests.running import free_port
+
+pytestmark = OWN_PROCESSES
 
 
 def demo(server: Server, folder: Path, *words: str) -> Any:
@@ -29,25 +30,6 @@ def one_run(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     with serving("up", folder=folder) as server:
         demo(server, folder)
         return picture(server)
-
-
-def test_every_state_of_orders_and_payments_can_be_seen(tmp_path: Path, one_run: dict[str, Any]) -> None:
-    for store, plan in STORES.items():
-        found = one_run[store]
-        assert len(found["products"]) == len(plan.products)
-        orders = found["orders"].values()
-        assert {each["status"] for each in orders} == {status.value for status in OrderStatus}
-        assert {each["payment_status"] for each in orders} == {status.value for status in OrderPaymentStatus}
-        paid_late = [[each["status"] for each in order["payments"]] for order in orders]
-        assert ["failed", "success"] in paid_late
-        methods = {(each["method"], each["status"]) for order in orders for each in order["payments"]}
-        assert {("cash", "success"), ("bank_transfer", "pending"), ("card", "refunded")} <= methods
-        assert sum(user["role"] == "admin" for user in found["users"].values()) == 2
-        assert [each["name"] for each in found["machines"]] == ["Warehouse"]
-        for wanted in plan.orders:
-            order = found["orders"][wanted.name]
-            assert order["status"] == wanted.fate.status
-            assert len(order["payments"]) == len(wanted.fate.attempts)
 
 
 def test_a_second_run_finds_all_of_it_and_changes_nothing(tmp_path: Path) -> None:

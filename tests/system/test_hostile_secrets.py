@@ -1,10 +1,8 @@
 """Secrets go in, and come out nowhere but where they belong."""
 
 import asyncio
-import sqlite3
-from contextlib import closing
-from pathlib import Path
 
+from tests.rows import kept, rows, wipe
 from tests.running import Platform, Shopper, Store, add_product, open_store, order_of
 from tests.system.test_accounts import link, token_in
 from tests.system.test_hostile_tokens import operator_of
@@ -79,15 +77,11 @@ async def pay(shop: Shopper, store: Store) -> set[str]:
     return {f"tok_{CANARY}"}
 
 
-def empty_mailbox(data: Path, link: str) -> None:
+def empty_mailbox(platform: Platform, link: str) -> None:
     """Take the mails out of the mailbox: links are meant to be in them, and nowhere else."""
-    with closing(sqlite3.connect(data / "notifications.db")) as connection:
-        mails = connection.execute("SELECT mail FROM mailbox").fetchall()
-        assert any(link in mail for (mail,) in mails)
-        connection.execute("PRAGMA secure_delete = ON")
-        connection.execute("DELETE FROM mailbox")
-        connection.commit()
-        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    mails = rows(platform, "notifications", "SELECT mail FROM mailbox")
+    assert any(link in mail for (mail,) in mails)
+    wipe(platform, "notifications", "DELETE FROM mailbox")
 
 
 async def test_no_secret_is_kept_or_told_anywhere(own_platform: Platform) -> None:
@@ -121,12 +115,12 @@ async def test_no_secret_is_kept_or_told_anywhere(own_platform: Platform) -> Non
     assert own_platform.stop() == 0
     log = own_platform.log()
     assert not [each for each in {*secrets, reset} if each in log]
-    empty_mailbox(own_platform.data, reset)
+    empty_mailbox(own_platform, reset)
+    found = kept(own_platform)
+    assert {"users", "orders", "payments", "notifications"} <= {name.partition(".")[0] for name in found}
+    assert any(b"canary@secrets.example" in content for content in found.values())
     # The keys of calls are their callers' own words, and no secrets.
-    kept = {path.name: path.read_bytes() for path in own_platform.data.glob("*.db*")}
-    assert {"users.db", "orders.db", "payments.db", "notifications.db"} <= set(kept)
-    assert any(b"canary@secrets.example" in content for content in kept.values())
     spared = f"{CANARY}-key".encode()
-    for name, content in kept.items():
+    for name, content in found.items():
         for each in {*secrets, reset}:
             assert each.encode() not in content.replace(spared, b""), (name, each)

@@ -25,7 +25,10 @@ from mercato.cli.instance import read, write
 from mercato.runtime.instance import databases
 from mercato.runtime.instance.form import MAX_LINE
 from tests.commands import mercato, serving
+from tests.modes import DATA_FOLDER
 from tests.running import Platform, add_product, open_store, order_of
+
+pytestmark = DATA_FOLDER
 
 
 @dataclass(frozen=True)

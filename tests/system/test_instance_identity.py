@@ -16,7 +16,10 @@ from mercato.runtime.embedded import Embedded
 from mercato.runtime.settings import Settings
 from mercato.web.endpoint import Endpoint
 from tests.commands import Server, mercato, serving, wait_until
+from tests.modes import DATA_FOLDER
 from tests.running import Platform, Shopper, Store, add_product, items_of, open_store, order_of
+
+pytestmark = DATA_FOLDER
 
 REQUEST = {"X-Request-Id": "compared"}
 VOLATILE = {"GET /api/v1/audit-log"}

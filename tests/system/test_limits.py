@@ -1,13 +1,12 @@
 """Limits as clients meet them, on a process of one's own."""
 
 import asyncio
-import sqlite3
 import time
-from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.rows import number
 from tests.running import Answer, Platform, Shopper, Store, open_store
 
 QUOTA = 1000
@@ -35,9 +34,7 @@ def remaining(answer: Answer) -> int:
 
 def saved(platform: Platform, store: str) -> int:
     """Return what is on disk of a store's count."""
-    with closing(sqlite3.connect(platform.data / "users.db")) as connection:
-        row = connection.execute("SELECT used FROM quotas WHERE tenant_id = ?", (store,)).fetchone()
-    return 0 if row is None else int(row[0])
+    return number(platform, "users", "SELECT used FROM quotas WHERE tenant_id = ?", store)
 
 
 async def test_a_days_quota_survives_a_restart_exactly(limited: Platform) -> None:

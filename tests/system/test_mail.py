@@ -9,6 +9,7 @@ import pytest
 
 from tests.commands import mercato, serving
 from tests.mail_server import PASSWORD, USER, mail_server
+from tests.modes import OWN_PROCESSES
 from tests.running import Platform, Shopper, free_port, open_store
 
 NOTIFICATIONS = "/api/v1/notifications"
@@ -50,13 +51,15 @@ async def test_mails_wait_for_a_server_that_is_away_and_orders_do_not(own_platfo
                 f"<{each['id']}.1@mail.example>" for each in sent
             }
             assert {each["attempts"] for each in sent} != {1}
-        metrics = (await shop.get("/metrics")).body.decode()
+        async with own_platform.client(at="notifications") as process:
+            metrics = (await process.get("/metrics")).body.decode()
         assert 'mercato_notifications{status="failed"} 0.0' in metrics
         assert (await shop.get("/api/v1/mailbox")).data == []
     assert own_platform.stop() == 0
     assert PASSWORD not in own_platform.log() + metrics
 
 
+@OWN_PROCESSES
 @pytest.mark.parametrize(
     "variables, told",
     [
@@ -78,6 +81,7 @@ def test_a_wrong_setting_stops_the_start_by_name(
     assert refused.refusal.startswith(told), refused
 
 
+@OWN_PROCESSES
 def test_the_password_is_not_shown(tmp_path: Path) -> None:
     for words in ((), ("--json",)):
         shown = mercato("config", *words, folder=tmp_path, MERCATO_SMTP_PASSWORD=PASSWORD)
@@ -86,6 +90,7 @@ def test_the_password_is_not_shown(tmp_path: Path) -> None:
         assert "(set)" in shown.out
 
 
+@OWN_PROCESSES
 def test_notifications_alone_is_ready_and_tells_that_users_is_away(tmp_path: Path) -> None:
     with serving("serve", "notifications", folder=tmp_path) as alone:
         assert "notifications alone" in alone.out

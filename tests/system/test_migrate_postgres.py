@@ -16,8 +16,11 @@ from mercato.runtime.folder import SCHEMAS
 from tests import postgres_server
 from tests.commands import Ended, mercato, wait_until
 from tests.engines import available
+from tests.modes import OWN_PROCESSES
 from tests.postgres_server import OWNER, ROLES, PostgresServer
 from tests.running import Platform
+
+pytestmark = OWN_PROCESSES
 
 MAKER = "mercato_maker"
 

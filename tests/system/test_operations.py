@@ -1,6 +1,6 @@
 """What an operator sees of a running platform."""
 
-import msgspec
+from typing import Any
 
 from tests.commands import wait_until
 from tests.running import Platform, add_product, open_store, order_of
@@ -23,26 +23,31 @@ async def test_metrics_tell_of_requests_queues_and_nothing_of_ids(platform: Plat
         order = (await shop.post("/api/v1/orders", order_of(product))).data["id"]
         assert (await shop.post("/api/v1/orders", order_of(product))).code == "OUT_OF_STOCK"
 
-        metrics = (await shop.get("/metrics")).body.decode()
+    async with platform.client(at="orders") as orders, platform.client(at="products") as products:
+        told = [(await each.get("/metrics")).body.decode() for each in (orders, products)]
 
-    assert 'route="POST /api/v1/orders",status="201"' in metrics
-    assert 'code="OUT_OF_STOCK"' in metrics
-    assert 'mercato_outbox_unsent{service="orders"}' in metrics
-    assert 'mercato_inbox_parked{service="products",state="dead"} 0.0' in metrics
-    assert order not in metrics
-    assert "measured" not in metrics
+    assert 'route="POST /api/v1/orders",status="201"' in told[0]
+    assert 'code="OUT_OF_STOCK"' in told[0]
+    assert 'mercato_outbox_unsent{service="orders"}' in told[0]
+    assert 'mercato_inbox_parked{service="products",state="dead"} 0.0' in told[1]
+    for metrics in told:
+        assert order not in metrics
+        assert "measured" not in metrics
 
 
-async def test_every_request_leaves_one_line_that_can_be_found_by_its_id(platform: Platform) -> None:
+async def test_every_request_leaves_one_line_in_each_process_that_can_be_found_by_its_id(
+    platform: Platform,
+) -> None:
     async with platform.client() as probe:
         answer = await probe.get("/api/v1/products?sku=NONE", headers={"X-Request-Id": "find-me-again"})
         assert answer.headers["x-request-id"] == "find-me-again"
     # The line is written when the event loop next turns, which may be after the answer.
-    wait_until(lambda: "find-me-again" in platform.log())
-    lines = [msgspec.json.decode(line) for line in platform.log().splitlines() if "find-me-again" in line]
-    assert len(lines) == 1
-    assert (lines[0]["route"], lines[0]["status"], lines[0]["tenant"]) == (
-        "GET /api/v1/products",
-        200,
-        "default",
-    )
+    wait_until(lambda: all(found(platform, each) for each in ("gateway", "products")))
+    for process in ("gateway", "products"):
+        (line,) = found(platform, process)
+        assert (line["route"], line["status"]) == ("GET /api/v1/products", 200)
+    assert line["tenant"] == "default"
+
+
+def found(platform: Platform, process: str) -> list[dict[str, Any]]:
+    return [line for line in platform.lines(process) if line.get("request_id") == "find-me-again"]

@@ -1,13 +1,10 @@
 """What concurrent shoppers must never get out of a store."""
 
 import asyncio
-import sqlite3
 from collections import Counter
-from contextlib import closing
 
-import asyncpg
-
-from tests.running import SPLIT, Platform, add_product, open_store, order_of
+from tests.rows import number
+from tests.running import Platform, add_product, open_store, order_of
 
 
 async def test_of_40_orders_for_one_item_one_is_accepted(platform: Platform) -> None:
@@ -45,7 +42,8 @@ async def test_of_12_payments_and_12_processings_one_charge_comes(platform: Plat
         assert len({answer.data["transaction_id"] for answer in processed}) == 1
         await shop.until(f"/api/v1/orders/{order}", "status", "confirmed")
     platform.assert_balanced()
-    assert await charges_of(platform, payment) == 1
+    charged = "SELECT count(*) FROM charges WHERE key = ? AND outcome = 'charged'"
+    assert number(platform, "sandbox", charged, payment) == 1
 
 
 async def test_of_10_identical_keyed_orders_one_is_placed(platform: Platform) -> None:
@@ -86,20 +84,3 @@ async def test_20_parallel_refunds_give_back_no_more_than_was_paid(platform: Pla
         found = (await shop.get(f"/api/v1/payments/{payment}")).data
         assert (found["refunded_amount"], found["status"]) == (90.0, "partially_refunded")
     platform.assert_balanced()
-
-
-async def charges_of(platform: Platform, payment: str) -> int:
-    """Count the charges of a payment in the sandbox's own book."""
-    if SPLIT:
-        server = platform.environment()["MERCATO_DATABASE_SYSTEM_URL"].format(service="payments")
-        connection = await asyncpg.connect(server)
-        count = await connection.fetchval(
-            "SELECT count(*) FROM sandbox.charges WHERE key = $1 AND outcome = 'charged'", payment
-        )
-        await connection.close()
-        return int(count)
-    with closing(sqlite3.connect(platform.data / "sandbox.db")) as book:
-        rows = book.execute(
-            "SELECT count(*) FROM charges WHERE key = ? AND outcome = 'charged'", (payment,)
-        ).fetchall()
-    return int(rows[0][0])

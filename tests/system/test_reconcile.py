@@ -1,16 +1,13 @@
 """`mercato reconcile` finds whatever was done to the books behind Mercato's back."""
 
 import asyncio
-import shutil
-import sqlite3
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
+from subprocess import CompletedProcess
 
 import pytest
 
-from tests.commands import Ended, mercato
+from tests.rows import change, copied
 from tests.running import Platform, Shopper, add_product, open_store, order_of
 
 CORRUPTIONS: dict[str, tuple[str, str, str]] = {
@@ -97,8 +94,8 @@ async def pay(shop: Shopper, product: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The data folder of a platform that has traded and was stopped."""
+def books(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+    """A platform that has traded and was stopped."""
     platform = Platform(tmp_path_factory.mktemp("traded"))
     platform.start()
     try:
@@ -106,67 +103,64 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Path:
         platform.assert_balanced()
     finally:
         assert platform.stop() == 0
-    return platform.data
+    return platform
 
 
 @pytest.fixture(scope="module")
-def corrupted(books: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Ended]]:
+def corrupted(
+    books: Platform, tmp_path_factory: pytest.TempPathFactory
+) -> "dict[str, CompletedProcess[str]]":
     """What the command says of each corruption of a copy. It waits most of its time: all at once."""
-
-    def examine(case: str) -> Ended:
-        database, statement, _ = CORRUPTIONS[case]
-        copy = tmp_path_factory.mktemp("copy") / "data"
-        shutil.copytree(books, copy)
-        with closing(sqlite3.connect(copy / f"{database}.db")) as connection, connection:
-            assert connection.execute(statement).rowcount > 0
-        return mercato("reconcile", "--data", str(copy), folder=copy.parent)
-
+    copies = []
+    for database, statement, _ in CORRUPTIONS.values():
+        copies.append(copied(books, tmp_path_factory.mktemp("copy")))
+        assert change(copies[-1], database, statement) > 0
     with ThreadPoolExecutor(4) as pool:
-        yield dict(zip(CORRUPTIONS, pool.map(examine, CORRUPTIONS), strict=True))
+        ended = pool.map(lambda copy: copy.command("reconcile"), copies)
+        return dict(zip(CORRUPTIONS, ended, strict=True))
 
 
-def test_books_that_balance_are_told_in_a_sentence(books: Path, tmp_path: Path) -> None:
-    shutil.copytree(books, tmp_path / "data")
+def test_books_that_balance_are_told_in_a_sentence(books: Platform) -> None:
+    ended = books.command("reconcile")
 
-    ended = mercato("reconcile", "--data", "data", folder=tmp_path)
-
-    assert (ended.code, ended.err) == (0, "")
-    assert ended.out == (
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout == (
         "2 stores, 3 orders, 2 payments, 2 entries in the provider's book, 1 products; 0 in flight.\n"
         "The books balance.\n"
     )
 
 
 @pytest.mark.parametrize("case", CORRUPTIONS)
-def test_books_that_do_not_balance_are_named_with_exit_code_1(case: str, corrupted: dict[str, Ended]) -> None:
+def test_books_that_do_not_balance_are_named_with_exit_code_1(
+    case: str, corrupted: "dict[str, CompletedProcess[str]]"
+) -> None:
     ended = corrupted[case]
 
-    assert ended.code == 1, ended
-    assert CORRUPTIONS[case][2] in ended.out
-    assert "balance" not in ended.out
-    assert ended.out.splitlines()[-1].endswith("differences.")
+    assert ended.returncode == 1, ended
+    assert CORRUPTIONS[case][2] in ended.stdout
+    assert "balance" not in ended.stdout
+    assert ended.stdout.splitlines()[-1].endswith("differences.")
 
 
-def test_a_difference_can_be_read_by_a_program(books: Path, tmp_path: Path) -> None:
-    shutil.copytree(books, tmp_path / "data")
-    with closing(sqlite3.connect(tmp_path / "data" / "sandbox.db")) as connection, connection:
-        connection.execute("DELETE FROM refunds")
+def test_a_difference_can_be_read_by_a_program(books: Platform, tmp_path: Path) -> None:
+    copy = copied(books, tmp_path)
+    assert change(copy, "sandbox", "DELETE FROM refunds") > 0
 
-    ended = mercato("reconcile", "--json", "--data", "data", folder=tmp_path)
+    ended = copy.command("reconcile", "--json")
 
-    assert ended.code == 1
-    assert '"problem":"has 1000 refunded, the provider 0"' in ended.out
+    assert ended.returncode == 1
+    assert '"problem":"has 1000 refunded, the provider 0"' in ended.stdout
 
 
-def test_an_event_that_waits_is_in_flight_and_no_difference(books: Path, tmp_path: Path) -> None:
+def test_an_event_that_waits_is_in_flight_and_no_difference(books: Platform, tmp_path: Path) -> None:
     """As after a crash between a payment's commit and its event's arrival."""
-    shutil.copytree(books, tmp_path / "data")
-    with closing(sqlite3.connect(tmp_path / "data" / "payments.db")) as connection, connection:
-        connection.execute("UPDATE outbox SET sent_at = NULL WHERE type = 'payment.success'")
-    with closing(sqlite3.connect(tmp_path / "data" / "orders.db")) as connection, connection:
-        connection.execute("UPDATE orders SET payment_status = 'pending' WHERE status = 'confirmed'")
+    copy = copied(books, tmp_path)
+    waiting = "UPDATE outbox SET sent_at = NULL WHERE type = 'payment.success'"
+    assert change(copy, "payments", waiting) > 0
+    unheard = "UPDATE orders SET payment_status = 'pending' WHERE status = 'confirmed'"
+    assert change(copy, "orders", unheard) > 0
 
-    ended = mercato("reconcile", "--data", "data", folder=tmp_path)
+    ended = copy.command("reconcile")
 
-    assert ended.code == 0, ended
-    assert "1 in flight" in ended.out
+    assert ended.returncode == 0, ended
+    assert "1 in flight" in ended.stdout

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.modes import OWN_PROCESSES
 from tests.redis_server import RedisServer, new_prefix
 from tests.running import Answer, Platform, Shopper
 
@@ -38,7 +39,9 @@ async def test_an_address_is_limited_over_all_processes(pair: tuple[Platform, Pl
         began = time.monotonic()
         answers: list[Answer] = await asyncio.gather(*(each.get(LISTED) for each in (one, other) * 20))
         took = time.monotonic() - began
-        assert 10 <= [each.status for each in answers].count(200) <= 11 + took
+        # On a busy machine Redis may be late, and then a process judges by what it knows itself.
+        alone = [await metric(each, "mercato_limits_judged_alone_total") for each in (one, other)]
+        assert 10 <= [each.status for each in answers].count(200) <= 11 + took + sum(alone)
         refused = next(each for each in answers if each.status == 429)
         assert refused.code == "RATE_LIMIT_EXCEEDED"
         assert refused.headers["x-ratelimit-limit"] == "1"
@@ -85,7 +88,7 @@ async def test_a_process_starts_without_its_redis_and_comes_alive_with_it(
     own_redis.kill()
     own_platform.environ.update(MERCATO_REDIS_URL=own_redis.url, MERCATO_ADDRESS_RATE="1000")
     own_platform.start()
-    async with own_platform.client() as shop:
+    async with own_platform.client(at="products") as shop:
         assert (await shop.get(LISTED)).status == 200
         assert await health(shop) == (200, "degraded", "failing")
         assert await metric(shop, "mercato_redis_up") == 0
@@ -100,6 +103,7 @@ async def test_a_process_starts_without_its_redis_and_comes_alive_with_it(
     assert own_platform.log().count("redis is away") == 0
 
 
+@OWN_PROCESSES
 def test_without_the_driver_one_is_told_what_to_install(tmp_path: Path) -> None:
     program = "import sys; sys.modules['redis'] = None; from mercato.__main__ import main; main()"
     ended = subprocess.run(
@@ -118,6 +122,7 @@ def test_without_the_driver_one_is_told_what_to_install(tmp_path: Path) -> None:
     assert "Traceback" not in ended.stderr
 
 
+@OWN_PROCESSES
 @pytest.mark.parametrize("url", ["localhost:6379", "http://localhost", "redis:"])
 def test_a_url_of_something_else_is_refused_by_name(own_platform: Platform, url: str) -> None:
     ended = subprocess.run(
@@ -134,6 +139,7 @@ def test_a_url_of_something_else_is_refused_by_name(own_platform: Platform, url:
     assert "Traceback" not in ended.stderr
 
 
+@OWN_PROCESSES
 def test_the_url_which_may_hold_a_password_is_not_shown(own_platform: Platform) -> None:
     ended = subprocess.run(
         [sys.executable, "-m", "mercato", "config"],

@@ -20,9 +20,12 @@ import pytest
 
 from mercato.runtime.edge import declared
 from mercato.runtime.settings import Settings
-from tests.buried import bury
+from tests.buried import bury_in
 from tests.commands import mercato, serving, wait_until
+from tests.modes import OWN_PROCESSES
 from tests.running import Answer, Shopper, free_port, open_store, order_of, places
+
+pytestmark = OWN_PROCESSES
 
 START_DEADLINE_S = 60.0
 STOP_DEADLINE_S = 40.0
@@ -50,7 +53,7 @@ class Split:
         return (self.folder / "err").read_text()
 
     def client(self, token: str | None = None, store: str | None = None) -> Shopper:
-        return Shopper(self, token, store)  # type: ignore[arg-type]  # of a platform it needs the URL
+        return Shopper(self.url, token, store)
 
     def service(self, name: str) -> psutil.Process:
         """Return a service's process, which must be there."""
@@ -310,7 +313,7 @@ async def test_dead_letters_of_every_service_are_one_list(running: Split) -> Non
     account = {"email": "olga@ops.example", "password": "operator-password"}
     flags = [word for key, value in account.items() for word in (f"--{key}", value)]
     assert mercato("tenants", "create-operator", *flags, "--data", "data", folder=running.folder).code == 0
-    buried = [await bury(running.folder / "data", f"PAGED-{number}") for number in range(5)]
+    buried = [await bury_in(running.folder / "data", f"PAGED-{number}") for number in range(5)]
     path = "/api/v1/dead-letters"
     async with running.client() as anybody:
         token = (await anybody.post("/api/v1/users/login", account)).data["token"]

@@ -17,9 +17,12 @@ import pytest
 from tests import postgres_server
 from tests.commands import serving, wait_until
 from tests.engines import available
+from tests.modes import OWN_PROCESSES
 from tests.postgres_server import ROLES, PostgresServer
 from tests.running import free_port
 from tests.split_engines import engines
+
+pytestmark = OWN_PROCESSES
 
 SECRET = {"MERCATO_CLUSTER_SECRET": "what services sign with in tests!"}
 

@@ -22,6 +22,7 @@ from mercato.runtime.folder import SCHEMAS
 from mercato.runtime.settings import Settings
 from mercato.web.paging import ListQuery
 from tests.commands import mercato
+from tests.modes import DATA_FOLDER, OWN_PROCESSES
 from tests.running import Platform, Shopper, Store, add_product, open_store, order_of
 
 NOT_A_STORES = {
@@ -182,6 +183,7 @@ def test_an_export_that_fails_leaves_the_former_file(own_platform: Platform) -> 
     assert [each.name for each in own_platform.folder.iterdir() if each.name.startswith(".")] == []
 
 
+@OWN_PROCESSES
 def test_every_list_of_a_store_is_exported(tmp_path: Path) -> None:
     services = Embedded(Settings(data=str(tmp_path))).process.composition.services
     lists = {
@@ -195,6 +197,7 @@ def test_every_list_of_a_store_is_exported(tmp_path: Path) -> None:
     assert lists - NOT_A_STORES == set(export.LISTS.values())
 
 
+@OWN_PROCESSES
 async def test_every_table_is_a_stores_or_known_not_to_be(tmp_path: Path) -> None:
     platform = Embedded(Settings(data=str(tmp_path)))
     unscoped = {
@@ -207,6 +210,7 @@ async def test_every_table_is_a_stores_or_known_not_to_be(tmp_path: Path) -> Non
     assert unscoped == NO_STORES
 
 
+@DATA_FOLDER
 async def test_a_purged_store_leaves_no_row_and_its_id_is_free(own_platform: Platform) -> None:
     own_platform.start()
     store, other = await open_store(own_platform, "purge-me"), await open_store(own_platform, "stays")
@@ -301,6 +305,7 @@ def purge_and_die(data: Path, tenant: str, steps: int) -> "subprocess.CompletedP
     )
 
 
+@DATA_FOLDER
 async def test_a_purge_that_is_killed_goes_on_where_it_was(own_platform: Platform) -> None:
     own_platform.start()
     store = await open_store(own_platform, "half-gone")
@@ -322,6 +327,7 @@ async def test_a_purge_that_is_killed_goes_on_where_it_was(own_platform: Platfor
     own_platform.assert_balanced()
 
 
+@DATA_FOLDER
 async def test_only_a_closed_store_is_purged(own_platform: Platform) -> None:
     own_platform.start()
     store = await open_store(own_platform, "open-one")
@@ -376,6 +382,7 @@ async def test_an_operator_suspends_and_closes_by_commands(
     assert own_platform.command("tenants", "show", "nowhere").stderr == "mercato: There is no such store.\n"
 
 
+@DATA_FOLDER
 @pytest.mark.parametrize("words", [["keys", "list"], ["keys", "rotate"], ["export", "--tenant", "x"]])
 def test_without_data_a_command_says_so(tmp_path: Path, words: list[str]) -> None:
     ended = Platform(tmp_path).command(*words)

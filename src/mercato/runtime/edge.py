@@ -21,6 +21,7 @@ from mercato.runtime.app import contract_of, cors_of, openapi_routes
 from mercato.runtime.embedded import Embedded
 from mercato.runtime.prefork import GATEWAY
 from mercato.runtime.settings import Settings, WrongSetting, load
+from mercato.runtime.shared import open_shared
 from mercato.web import docs
 from mercato.web import health as health_web
 from mercato.web.access_log import AccessLog, Write
@@ -28,7 +29,6 @@ from mercato.web.auth import Stores
 from mercato.web.endpoint import Endpoint
 from mercato.web.health import Check, Health
 from mercato.web.http import Request, Response
-from mercato.web.limits import Allowance, Limits
 from mercato.web.metrics import RequestMetrics, metrics_routes
 from mercato.web.under_way import UnderWay
 
@@ -73,6 +73,12 @@ class Edge:
         upstreams = {name: Upstream(name, settings.url_of(name), self._client, secret) for name in services}
         metrics = RequestMetrics(registry)
         ready = {name: _ready(each) for name, each in upstreams.items()}
+        # Addresses are all that is counted here.
+        self._shared = open_shared(settings) if settings.address_rate else None
+        if self._shared is not None:
+            self._shared.measure(registry)
+            ready["redis"] = self._shared.check
+        self._working: list[asyncio.Task[None]] = []
         self.health = Health(GATEWAY, __version__, {}, ready)
         described = [endpoint for each in endpoints.values() for endpoint in each]
         own = [
@@ -88,7 +94,7 @@ class Edge:
             max_body=settings.max_body,
             authenticator=_Nobody(),
             stores=Stores(_no_store),
-            limits=Limits({}, address=Allowance(settings.address_rate, settings.address_burst)),
+            limits=settings.limits(None) if self._shared is None else self._shared.limits(None),
             cors=cors_of(settings),
             access_log=AccessLog(write, delay_s=_LOG_DELAY_S),
             metrics=metrics,
@@ -108,10 +114,18 @@ class Edge:
         return self._shell.under_way
 
     async def start(self) -> None:
-        """Nothing is to be started."""
+        """Start what keeps the connection to Redis, which may be away."""
+        if self._shared is not None:
+            await self._shared.link.probe()
+            self._working = [asyncio.create_task(work(), name=name) for name, work in self._shared.workers]
 
     async def stop(self) -> None:
         """Close every connection."""
+        for task in self._working:
+            task.cancel()
+        await asyncio.gather(*self._working, return_exceptions=True)
+        if self._shared is not None:
+            await self._shared.close()
         await close(self._client)
 
     def flush(self) -> None:

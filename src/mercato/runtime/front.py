@@ -1,6 +1,7 @@
 """What stands before the shells of a service apart: who calls, from where, and how long they wait."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 
 from mercato.adapters.http.client import DEADLINE_HEADER
 from mercato.adapters.identity.service_tokens import FORWARDED_HEADER, ClusterSecret
@@ -37,7 +38,7 @@ class Front:
             # Given here, so that the calls of neighbours that are made for it have the same.
             request_id = uuid7()
             request.headers = {**headers, "x-request-id": request_id}
-        request.client, request.secure = self._client(request)
+        self._take_the_gateways_word(request)
         request.deadline_s = seconds = _seconds(headers)
         shell = self._shell
         if self._internal is not None and request.path.startswith(PREFIX + "/"):
@@ -45,16 +46,14 @@ class Front:
         with passing(request_id, seconds):
             return await shell.handle(request)
 
-    def _client(self, request: Request) -> tuple[str, bool]:
-        """Return the client's address, and whether it came by TLS."""
+    def _take_the_gateways_word(self, request: Request) -> None:
+        """Take up the client's address, which the gateway has counted, and whether it came by TLS."""
         token = request.headers.get(FORWARDED_HEADER)
         if token is None or self._secret is None:
-            return request.client, request.secure
-        try:
+            return
+        with suppress(Unauthenticated):
             forwarded = self._secret.forwarded(token, audience=self._service)
-        except Unauthenticated:
-            return request.client, request.secure
-        return forwarded.client, forwarded.secure
+            request.client, request.secure, request.counted = forwarded.client, forwarded.secure, True
 
 
 def _seconds(headers: Mapping[str, str]) -> float | None:

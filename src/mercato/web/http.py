@@ -39,6 +39,8 @@ class Request:
     header_bytes: int = 0
     deadline_s: float | None = None
     """How long whoever sent it still waits, where that is known."""
+    counted: bool = False
+    """It counted against its address where it came in: at the gateway."""
 
 
 def _nothing() -> None:

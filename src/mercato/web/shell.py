@@ -66,8 +66,8 @@ _FOR_ALL: Header = (_CACHE_CONTROL, "no-cache")
 _HSTS: Header = ("strict-transport-security", "max-age=31536000; includeSubDomains")
 _REPLAYED: Header = ("idempotent-replayed", "true")
 _UNROUTED = "unrouted"
-_UNLIMITED = ("/health", "/metrics", *SERVICE_PATHS)
-"""Who watches the process comes from one address, and must always be answered."""
+_UNLIMITED = ("/health", "/metrics", "/.well-known/", *SERVICE_PATHS)
+"""Who watches the process, or fetches keys from it, comes from one address, and must always be answered."""
 _JSON = ("application/json",)
 
 
@@ -225,7 +225,7 @@ class Shell:
         if request.header_bytes > MAX_HEADER_BYTES:
             raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
         _check_framing(request.headers)
-        if not request.path.startswith(_UNLIMITED):
+        if not (request.counted or request.path.startswith(_UNLIMITED)):
             told = self._limits.of_address(request.client, seen.at)
             seen.limits = told if isinstance(told, list) else await told
 

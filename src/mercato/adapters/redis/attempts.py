@@ -147,7 +147,9 @@ class SharedAttempts:
 
     async def _tell_the_untold(self) -> None:
         """Tell some of what Redis has missed. Raises RedisAway."""
-        for _ in range(min(len(self._untold), _TOLD_AT_ONCE)):
+        for _ in range(_TOLD_AT_ONCE):
+            if not self._untold:
+                return
             told = self._untold.popleft()
             try:
                 await self._leave(*told)
