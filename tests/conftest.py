@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.schema import Schema, prepare
@@ -13,6 +14,10 @@ from tests import postgres_server, redis_server
 from tests.engines import available
 from tests.redis_server import RedisServer
 from tests.running import Platform
+
+# How fast it is depends on what else the machine does; the bench measures that.
+settings.register_profile("mercato", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("mercato")
 
 OpenDatabase = Callable[[str], Awaitable[Database]]
 Engine = Literal["sqlite", "postgres"]
