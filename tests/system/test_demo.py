@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from mercato.cli.demo.plan import ADMIN_PASSWORD, CUSTOMER_PASSWORD
-from mercato.contracts.orders import OrderStatus
-from mercato.orders.domain import OrderPaymentStatus
+from mercato.contracts.orders import OrderPaymentStatus, OrderStatus
 from tests.commands import Server, mercato, serving, wait_until
 from tests.demo_picture import STORES, admin_of, every, exact, picture
 from tests.running import free_port

@@ -15,6 +15,7 @@ from mercato.kernel.ids import UserId
 from mercato.kernel.money import EXPONENTS
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import DEFAULT_TENANT, SLUG_PATTERN, StoreStatus, TenantId, Tier, is_slug
+from mercato.kernel.text import full_name
 
 MAX_EMAIL = 254
 """What a mail server must accept (RFC 5321, section 4.5.3, with RFC 3696's erratum 1690)."""
@@ -159,7 +160,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def full_name(self) -> str:
         """Both names, or the one there is."""
-        return f"{self.first_name} {self.last_name}".rstrip()
+        return full_name(self.first_name, self.last_name)
 
     @property
     def principal(self) -> Principal:

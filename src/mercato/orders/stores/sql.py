@@ -14,7 +14,8 @@ from mercato.adapters.sql.steps import Steps
 from mercato.adapters.sql.timed import LATEST_FIRST, between, page
 from mercato.contracts.events import Events
 from mercato.contracts.order_books import OrderBook
-from mercato.contracts.orders import OrderStatus, StockState
+from mercato.contracts.order_reading import TimelineEntry
+from mercato.contracts.orders import OrderPaymentStatus, OrderStatus, StockState
 from mercato.contracts.products import PricedLine
 from mercato.kernel.cause import ByEvent, Cause
 from mercato.kernel.clock import from_micros, to_micros
@@ -22,7 +23,7 @@ from mercato.kernel.errors import Conflict, NotFound
 from mercato.kernel.ids import OrderId, ProductId, is_id
 from mercato.kernel.paging import Window
 from mercato.kernel.tenancy import TenantId
-from mercato.orders.domain import Order, OrderPaymentStatus, TimelineEntry
+from mercato.orders.domain import Order
 from mercato.orders.ports import CatalogueItem, Decide, OrderFilter
 
 _COLUMNS = (
