@@ -15,7 +15,7 @@ from mercato.kernel.text import LINE_PATTERN, TEXT_PATTERN
 from mercato.kernel.versions import VersionMismatch
 from mercato.orders.domain import MAX_LINES, InvalidTransition, Order, ReservationPending
 from mercato.orders.ports import OrderFilter, OrderStore
-from mercato.orders.service import OrderRequest, Orders
+from mercato.orders.service.orders import OrderRequest, Orders
 from mercato.orders.views import OrderView, timeline, view
 from mercato.web.call import Call
 from mercato.web.decode import Body
