@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from mercato.contracts import user_reading
 from mercato.contracts.events import Events
 from mercato.contracts.stores import Store, TenantEvent, TenantOffboarded, TenantOnboarded, TenantUpdated
 from mercato.contracts.users import UserCreated, UserDeleted, UserEvent, UserUpdated
@@ -304,7 +305,7 @@ def check_given_role(caller: Principal, role: Role, tenant: TenantId) -> None:
         )
 
 
-def is_visible(user: User, caller: Principal) -> bool:
+def is_visible(user: User | user_reading.User, caller: Principal) -> bool:
     """Say whether a user of the store that the call acts in is in the caller's scope.
 
     Operators stand above the admins of the store they live in, who therefore do not see them.
