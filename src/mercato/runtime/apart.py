@@ -22,12 +22,16 @@ from mercato.clients.books import ReadBooks, ServiceBooks, serve_books
 from mercato.clients.cuts import CutsFollower, cuts_of, serve_cuts
 from mercato.clients.internal import Internal
 from mercato.clients.neighbour import Neighbour
+from mercato.clients.order_reading import serve_order_reading
 from mercato.clients.orders import OrderDeskClient, serve_orders
 from mercato.clients.outbox import ask_resend, serve_outbox
+from mercato.clients.payment_reading import serve_payment_reading
 from mercato.clients.people import PeopleClient, serve_people
+from mercato.clients.product_reading import serve_product_reading
 from mercato.clients.quotas import QuotasClient, serve_quotas
 from mercato.clients.stock import StockClient, serve_stock
 from mercato.clients.stores import StoreDirectoryClient, serve_stores
+from mercato.clients.user_reading import serve_user_reading
 from mercato.kernel.clock import Clock, utc_now
 from mercato.runtime.app import application
 from mercato.runtime.broker import broker_of
@@ -295,6 +299,7 @@ def _users(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service
     serve_quotas(internal, users.quotas)
     serve_cuts(internal, users.cuts.since)
     serve_people(internal, users.people)
+    serve_user_reading(internal, users.reader)
 
     async def books() -> ServiceBooks:
         return ServiceBooks(stores=len(await users.stores.list_stores()))
@@ -308,6 +313,7 @@ def _products(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Serv
     products = build_products(settings, clock, stores, neighbours.shared)
     internal = Internal()
     serve_stock(internal, products.stock)
+    serve_product_reading(internal, products.reader)
 
     async def books() -> ServiceBooks:
         stock, holds = await products.books()
@@ -322,6 +328,7 @@ def _orders(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Servic
     orders = build_orders(settings, clock, StockClient(neighbours["products"]))
     internal = Internal()
     serve_orders(internal, orders.desk)
+    serve_order_reading(internal, orders.reader)
 
     async def books() -> ServiceBooks:
         return ServiceBooks(orders=await orders.store.books())
@@ -332,6 +339,8 @@ def _orders(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Servic
 def _payments(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service:
     secret = _hash_secret(settings, clock).hex()
     payments = build_payments(settings, clock, OrderDeskClient(neighbours["orders"]), sandbox_secret=secret)
+    internal = Internal()
+    serve_payment_reading(internal, payments.reader)
 
     async def books() -> ServiceBooks:
         return ServiceBooks(payments=await payments.books(), charges=await payments.sandbox.book())
@@ -339,7 +348,7 @@ def _payments(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Serv
     return _Service(
         payments.parts,
         _remote_identity(settings, clock, neighbours),
-        Internal(),
+        internal,
         books,
         before_start=[] if settings.database_url else [payments.take_up],
         closers=[payments.close],
