@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mercato.clients.internal import PREFIX, Internal
 from mercato.clients.neighbour import Neighbour
-from mercato.clients.reading import AskedFor, AskMany, caller_of, reader
+from mercato.clients.reading import AskedFor, AskMany, caller_of, reader, told
 from mercato.contracts.order_reading import Order, OrderReader, OrdersWanted, TimelineEntry
 from mercato.contracts.reading import Listed
 from mercato.kernel.ids import OrderId, UserId
@@ -44,7 +44,7 @@ class OrderReaderClient:
 
     async def many(self, caller: Principal, order_ids: Sequence[str]) -> dict[OrderId, Order]:
         """Return those of the orders that the caller may see."""
-        asked = AskMany(reader=reader(caller), ids=tuple(order_ids))
+        asked = AskMany(reader=reader(caller), ids=told(order_ids))
         found = await self._orders.ask(
             PREFIX + _MANY, asked, list[Order], tenant=caller.tenant, repeatable=True
         )
@@ -54,7 +54,7 @@ class OrderReaderClient:
         self, caller: Principal, user_ids: Sequence[str], limit: int
     ) -> dict[UserId, tuple[Order, ...]]:
         """Return each user's latest orders, latest first."""
-        asked = AskOfUsers(reader=reader(caller), ids=tuple(user_ids), limit=limit)
+        asked = AskOfUsers(reader=reader(caller), ids=told(user_ids), limit=limit)
         kind = dict[UserId, tuple[Order, ...]]
         return await self._orders.ask(PREFIX + _OF_USERS, asked, kind, tenant=caller.tenant, repeatable=True)
 
@@ -62,7 +62,7 @@ class OrderReaderClient:
         self, caller: Principal, order_ids: Sequence[str]
     ) -> dict[OrderId, tuple[TimelineEntry, ...]]:
         """Return what happened to those of the orders that the caller may see."""
-        asked = AskMany(reader=reader(caller), ids=tuple(order_ids))
+        asked = AskMany(reader=reader(caller), ids=told(order_ids))
         kind = dict[OrderId, tuple[TimelineEntry, ...]]
         return await self._orders.ask(PREFIX + _TIMELINES, asked, kind, tenant=caller.tenant, repeatable=True)
 

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mercato.clients.internal import PREFIX, Internal
 from mercato.clients.neighbour import Neighbour
-from mercato.clients.reading import AskedFor, AskMany, caller_of, reader
+from mercato.clients.reading import AskedFor, AskMany, caller_of, reader, told
 from mercato.contracts.payment_reading import Payment, PaymentReader, PaymentsWanted
 from mercato.contracts.reading import Listed
 from mercato.kernel.ids import OrderId, PaymentId
@@ -44,7 +44,7 @@ class PaymentReaderClient:
         return {payment.order_id: payment for payment in await self._ask(_LATEST, caller, order_ids)}
 
     async def _ask(self, path: str, caller: Principal, ids: Sequence[str]) -> list[Payment]:
-        asked = AskMany(reader=reader(caller), ids=tuple(ids))
+        asked = AskMany(reader=reader(caller), ids=told(ids))
         return await self._payments.ask(
             PREFIX + path, asked, list[Payment], tenant=caller.tenant, repeatable=True
         )

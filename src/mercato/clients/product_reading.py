@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mercato.clients.internal import PREFIX, Asked, Internal, store_of
 from mercato.clients.neighbour import Neighbour
-from mercato.clients.reading import AskMany, caller_of, reader
+from mercato.clients.reading import AskMany, caller_of, reader, told
 from mercato.contracts.product_reading import Inventory, Product, ProductReader, ProductsWanted
 from mercato.contracts.reading import Listed
 from mercato.kernel.ids import ProductId
@@ -44,13 +44,13 @@ class ProductReaderClient:
 
     async def many(self, tenant: TenantId, product_ids: Sequence[str]) -> dict[ProductId, Product]:
         """Return those of the products that are in the catalogue."""
-        asked = AskProductIds(ids=tuple(product_ids))
+        asked = AskProductIds(ids=told(product_ids))
         found = await self._products.ask(PREFIX + _MANY, asked, list[Product], tenant=tenant, repeatable=True)
         return {product.id: product for product in found}
 
     async def inventories(self, caller: Principal, product_ids: Sequence[str]) -> dict[ProductId, Inventory]:
         """Return the stock of those of the products that are in the catalogue."""
-        asked = AskMany(reader=reader(caller), ids=tuple(product_ids))
+        asked = AskMany(reader=reader(caller), ids=told(product_ids))
         found = await self._products.ask(
             PREFIX + _INVENTORIES, asked, list[Inventory], tenant=caller.tenant, repeatable=True
         )

@@ -1,8 +1,11 @@
 """What calls that read for somebody have in common: who it is for, and what is asked for."""
 
+from collections.abc import Sequence
+
 import msgspec
 
 from mercato.clients.internal import Asked, store_of
+from mercato.contracts.reading import MAX_IDS, distinct
 from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Principal, Role
 from mercato.web.call import Call
@@ -32,6 +35,11 @@ class AskMany(AskedFor, frozen=True, kw_only=True):
 def reader(caller: Principal) -> Reader:
     """Return what to say of a caller."""
     return Reader(caller.user_id, caller.email, caller.role, caller.scopes)
+
+
+def told(ids: Sequence[str]) -> tuple[str, ...]:
+    """Return the ids to ask for: what cannot be one is not told, and of too many one too many is enough."""
+    return tuple(distinct(ids)[: MAX_IDS + 1])
 
 
 def caller_of(call: Call, body: AskedFor) -> Principal:

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mercato.clients.internal import PREFIX, Internal
 from mercato.clients.neighbour import Neighbour
-from mercato.clients.reading import AskedFor, AskMany, caller_of, reader
+from mercato.clients.reading import AskedFor, AskMany, caller_of, reader, told
 from mercato.contracts.reading import Listed
 from mercato.contracts.user_reading import User, UserReader, UsersWanted
 from mercato.kernel.ids import UserId
@@ -37,7 +37,7 @@ class UserReaderClient:
 
     async def many(self, caller: Principal, user_ids: Sequence[str]) -> dict[UserId, User]:
         """Return those of the users that the caller may see."""
-        asked = AskMany(reader=reader(caller), ids=tuple(user_ids))
+        asked = AskMany(reader=reader(caller), ids=told(user_ids))
         found = await self._users.ask(
             PREFIX + _MANY, asked, list[User], tenant=caller.tenant, repeatable=True
         )

@@ -52,11 +52,17 @@ def wrong_cursor() -> ValidationFailed:
     return ValidationFailed.field("after", "must be where an earlier part of the list ended")
 
 
-def sought(ids: Sequence[str]) -> list[str]:
-    """Return each id once, without what cannot be one. Raises ValidationFailed for too many."""
-    if len(ids) > MAX_IDS:
-        raise ValidationFailed.field("ids", f"must be at most {MAX_IDS}")
+def distinct(ids: Sequence[str]) -> list[str]:
+    """Return each id once, without what cannot be one."""
     return [each for each in dict.fromkeys(ids) if is_id(each)]
+
+
+def sought(ids: Sequence[str]) -> list[str]:
+    """Return the distinct ids. Raises ValidationFailed for too many."""
+    found = distinct(ids)
+    if len(found) > MAX_IDS:
+        raise ValidationFailed.field("ids", f"must be at most {MAX_IDS}")
+    return found
 
 
 def told_by(window: Window, found: Sequence[object]) -> int | None:

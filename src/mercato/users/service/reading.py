@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from mercato.contracts.reading import Listed, check_window, listed, sought, told_by, wrong_cursor
 from mercato.contracts.user_reading import User, UsersWanted
-from mercato.kernel.acting import acting, reaching
+from mercato.kernel.acting import acting
 from mercato.kernel.errors import ValidationFailed
 from mercato.kernel.ids import UserId, is_id
 from mercato.kernel.paging import Window
@@ -55,7 +55,7 @@ class UserReading:
         if home(caller) != caller.tenant and caller.user_id in ids:
             # Who acts in another store than their own is not looked for there.
             ids.remove(caller.user_id)
-            with reaching(home(caller)):
+            with acting(home(caller)):
                 found += await self._reads.many(home(caller), [caller.user_id])
         if ids:
             with acting(caller.tenant):
