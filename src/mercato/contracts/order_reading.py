@@ -56,7 +56,7 @@ class OrdersWanted(msgspec.Struct, frozen=True, kw_only=True):
     """Created at `since` or later, and before `before`."""
 
 
-MAX_OF_USERS = 10_000
+MAX_OF_USERS = 5_000
 """Orders of one call of `of_users`: users times limit."""
 
 

@@ -26,18 +26,20 @@ def joined(dialect: Dialect, ids: Iterable[str]) -> str:
     return '["' + '","'.join(ids) + '"]' if dialect == "sqlite" else ",".join(ids)
 
 
-def latest_of_each(dialect: Dialect, table: str, columns: str, where: str) -> str:
+def latest_of_each(dialect: Dialect, table: str, columns: str, where: str, *, limit: str = "?") -> str:
     """Return the statement of the latest rows for each of some ids, in no order.
 
     `where` compares a column with `wanted.id`, by an index that goes on with `created_at, id`. The
-    parameters are the ids, those of `where`, and how many rows of each id are wanted.
+    parameters are the ids, those of `where`, and how many rows of each id are wanted if `limit` does
+    not say it.
     """
-    latest = f"FROM {table} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT ?"
+    latest = f"FROM {table} WHERE {where} ORDER BY created_at DESC, id DESC LIMIT {limit}"
     if dialect == "sqlite":
-        # The ids come first, whatever the planner thinks.
+        # The ids come first, whatever the planner thinks. One row is looked up without making a list of it.
+        among_them = "=" if limit == "1" else "IN"
         return (
             f"SELECT {_of('t', columns)} FROM (SELECT value AS id FROM json_each(?)) wanted"
-            f" CROSS JOIN {table} t ON t.rowid IN (SELECT rowid {latest})"
+            f" CROSS JOIN {table} t ON t.rowid {among_them} (SELECT rowid {latest})"
         )
     return (
         f"SELECT {_of('t', columns)} FROM unnest(string_to_array(?, ',')) AS wanted(id)"

@@ -34,7 +34,7 @@ class SqlPaymentReads:
         self._db = db
         self._many = f"SELECT {_COLUMNS} FROM payments WHERE tenant_id = ? AND id {among(db.dialect)}"
         self._latest = latest_of_each(
-            db.dialect, "payments", _COLUMNS, "tenant_id = ? AND order_id = wanted.id"
+            db.dialect, "payments", _COLUMNS, "tenant_id = ? AND order_id = wanted.id", limit="1"
         )
 
     async def page(self, tenant: TenantId, wanted: PaymentFilter, window: Window) -> list[Payment]:
@@ -61,7 +61,7 @@ class SqlPaymentReads:
 
     async def latest_of(self, tenant: TenantId, order_ids: Sequence[str]) -> list[Payment]:
         """Return the latest payment of each of the orders that has one."""
-        rows = await self._db.fetch_all(self._latest, (joined(self._db.dialect, order_ids), tenant, 1))
+        rows = await self._db.fetch_all(self._latest, (joined(self._db.dialect, order_ids), tenant))
         return [_load(row) for row in rows]
 
 
