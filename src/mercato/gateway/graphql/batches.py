@@ -13,12 +13,17 @@ class Batch:
     __slots__ = ("_parents", "_paths", "_values", "objects", "rows", "selection")
 
     def __init__(
-        self, selection: Selection, objects: Sequence[Value], parents: "Batch | None", values: Sequence[Value]
+        self,
+        selection: Selection,
+        objects: Sequence[Value],
+        rows: list[dict[str, Value]],
+        parents: "Batch | None",
+        values: Sequence[Value],
     ) -> None:
         """`values` is what came for each of the parents: an object, objects within lists, or null."""
         self.selection = selection
         self.objects = objects
-        self.rows: list[dict[str, Value]] = []
+        self.rows = rows
         self._parents = parents
         self._values = values
         self._paths: list[Path] | None = None
@@ -45,28 +50,6 @@ def _add_paths(paths: list[Path], value: Value, path: Path, lists: int) -> None:
             _add_paths(paths, item, (*path, index), lists - 1)
     else:
         paths.append(path)
-
-
-def are_clean(values: Sequence[Value], levels: Sequence[bool], level: int = 0) -> bool:
-    """Say whether objects, or lists of them, are as promised, with null only where `levels` allow it."""
-    null = levels[level]
-    if level == len(levels) - 1:
-        for value in values:
-            if value is None:
-                if not null:
-                    return False
-            elif isinstance(value, Exception):
-                return False
-        return True
-    for value in values:
-        if value is None:
-            if not null:
-                return False
-        elif (value.__class__ is not list and value.__class__ is not tuple) or not are_clean(
-            value, levels, level + 1
-        ):
-            return False
-    return True
 
 
 def objects_in(values: Sequence[Value], lists: int) -> list[Value]:

@@ -20,7 +20,7 @@ from mercato.gateway.graphql.errors import Reporter
 from mercato.gateway.graphql.execution import Execution
 from mercato.gateway.graphql.limits import Limits
 from mercato.gateway.graphql.plan import Field
-from mercato.gateway.graphql.projection import compile_rows
+from mercato.gateway.graphql.projection import compile_plan
 from mercato.gateway.graphql.schema import Schema
 
 _RUNS_UNCOMPILED = 1
@@ -111,7 +111,7 @@ class Prepared:
 
     def _execution(self, context: Context) -> Execution:
         if self._plan.runs == _RUNS_UNCOMPILED:
-            compile_rows(self._plan, self._schema.plain)
+            compile_plan(self._plan, self._schema.plain)
         self._plan.runs += 1
         return Execution(self._plan, self._variables, context)
 
@@ -119,7 +119,7 @@ class Prepared:
         found = await reference.run(
             self._schema, self._document.node, self._executable.node, self._given, context, root
         )
-        problems = reference.problems(found, Reporter(context.request_id))
+        problems = tuple(reference.problems(found, Reporter(context.request_id)))
         return Result(found.data, problems, self._extensions)
 
     def _ask_schema(self, fields: Sequence[Field]) -> ExecutionResult:

@@ -12,12 +12,12 @@ from graphql import ExecutionResult, GraphQLError
 from graphql.execution.values import VariableValues
 
 from mercato.gateway.graphql.answer import Problem
-from mercato.gateway.graphql.batches import Batch, are_clean, objects_in, put_back
+from mercato.gateway.graphql.batches import Batch, objects_in, put_back
 from mercato.gateway.graphql.bindings import Args, Context, Load, Resolve, Value
 from mercato.gateway.graphql.completion import Completion
 from mercato.gateway.graphql.errors import Reporter
 from mercato.gateway.graphql.failures import Failures
-from mercato.gateway.graphql.plan import Field, Plan, Selection
+from mercato.gateway.graphql.plan import Field, Plan
 from mercato.gateway.graphql.reference import problems
 
 _ROOT = object()
@@ -56,7 +56,7 @@ class Execution:
     @property
     def problems(self) -> Sequence[Problem]:
         """The errors, in the order of the fields."""
-        return self._failures.problems
+        return tuple(self._failures.problems)
 
     async def query(self, ask_schema: AskSchema) -> dict[str, Value] | None:
         """Return the data of a query."""
@@ -93,9 +93,8 @@ class Execution:
 
     def _start(self) -> Batch:
         root = self._plan.root
-        batch = Batch(root, [_ROOT], None, ())
-        self._make_rows(batch)
-        return batch
+        row: dict[str, Value] = {field.key: root.of if field.is_typename else None for field in root.fields}
+        return Batch(root, [_ROOT], [row], None, ())
 
     def _settled(self, root: Batch) -> dict[str, Value] | None:
         data = root.rows[0]
@@ -105,10 +104,7 @@ class Execution:
         """Load what is wanted, and what that makes wanted, until there is nothing more."""
         while self._wanted:
             calls = self._calls()
-            if len(calls) == 1:
-                came = [await self._call(calls[0])]
-            else:
-                came = await asyncio.gather(*map(self._call, calls))
+            came = [await self._call(calls[0])] if len(calls) == 1 else await self._call_all(calls)
             for call, values in zip(calls, came, strict=True):
                 start = 0
                 for field, batch in call.places:
@@ -136,70 +132,73 @@ class Execution:
                 calls.append(_Call(field.binding, args, [(field, batch)]))
         return calls
 
+    async def _call_all(self, calls: Sequence[_Call]) -> list[Sequence[Value]]:
+        # One of them needs no task of its own.
+        tasks = [asyncio.create_task(self._call(call)) for call in calls[1:]]
+        try:
+            return [await self._call(calls[0]), *[await task for task in tasks]]
+        except BaseException:  # It is cancelled: calls themselves do not raise.
+            for task in tasks:
+                task.cancel()
+            await asyncio.wait(tasks)
+            raise
+
     async def _call(self, call: _Call) -> Sequence[Value]:
         """Return a value, or an exception, for each object of a call."""
+        binding = call.binding
         objects = call.places[0][1].objects if len(call.places) == 1 else call.objects()
         try:
-            if isinstance(call.binding, Resolve):
-                return [await call.binding.resolve(self._context, call.args)] * len(objects)
-            if call.binding.key is None:
-                return await self._loaded(call.binding, objects, call.args)
-            keys = list(map(call.binding.key, objects))
+            if isinstance(binding, Resolve):
+                return [await binding.resolve(self._context, call.args)] * len(objects)
+            if binding.key is None:
+                return _checked(objects, await binding.load(self._context, objects, call.args))
+            keys = list(map(binding.key, objects))
             by_key = dict(zip(keys, objects, strict=True))
-            values = await self._loaded(call.binding, list(by_key.values()), call.args)
+            unique = list(by_key.values())
+            values = _checked(unique, await binding.load(self._context, unique, call.args))
+            if len(unique) == len(objects):
+                return values
             found = dict(zip(by_key, values, strict=True))
             return [found[key] for key in keys]
         except Exception as error:  # noqa: BLE001  whatever it is, it becomes the fields' error
             return [error] * len(objects)
 
-    async def _loaded(self, binding: Load, objects: Sequence[Value], args: Args) -> Sequence[Value]:
-        values = await binding.load(self._context, objects, args)
-        if len(values) != len(objects):
-            raise ValueError(f"{len(values)} values came for {len(objects)} objects")
-        return values
-
-    def _place(self, field: Field, batch: Batch, values: Sequence[Value]) -> None:
-        """Put what came for a field of a batch's objects into their rows."""
-        if field.selection is None:
-            written = self._written(field, batch, values)
-        else:
-            if not are_clean(values, field.levels):
-                values = self._completion.values(field, values, batch.paths)
-            written = self._rows_of(field, field.selection, batch, values)
-        key = field.key
-        for row, value in zip(batch.rows, written, strict=True):
-            row[key] = value
-
-    def _written(self, field: Field, batch: Batch, values: Sequence[Value]) -> Sequence[Value]:
+    def _place(self, field: Field, parents: Batch, values: Sequence[Value]) -> None:
+        """Put what came for a field of a batch's objects into their rows; more may be wanted then."""
         try:
-            return field.rows(values)
+            objects, rows = field.place(values, parents.rows)
         except Exception:  # noqa: BLE001  it is done again with care, which tells what is wrong
-            return self._completion.values(field, values, batch.paths)
+            self._place_with_care(field, parents, values)
+            return
+        if objects and field.selection is not None:
+            self._go_on(Batch(field.selection, objects, rows, parents, values))
 
-    def _rows_of(
-        self, field: Field, selection: Selection, batch: Batch, values: Sequence[Value]
-    ) -> Sequence[Value]:
-        lists = len(field.levels) - 1
-        objects = objects_in(values, lists)
-        inner = Batch(selection, objects, batch, values)
-        self._make_rows(inner)
-        if not lists and len(objects) == len(values):
-            return inner.rows
-        return put_back(values, lists, iter(inner.rows))
+    def _place_with_care(self, field: Field, parents: Batch, values: Sequence[Value]) -> None:
+        values = self._completion.values(field, values, parents.paths)
+        written: Sequence[Value] = values
+        if field.selection is not None:
+            lists = len(field.levels) - 1
+            batch = Batch(field.selection, objects_in(values, lists), [], parents, values)
+            batch.rows = self._completion.rows(field.selection, batch.objects, batch.paths)
+            written = put_back(values, lists, iter(batch.rows))
+            self._go_on(batch)
+        for row, value in zip(parents.rows, written, strict=True):
+            row[field.key] = value
 
-    def _make_rows(self, batch: Batch) -> None:
-        """Make the rows of a batch, with all that need not be loaded; the rest is wanted from now on."""
-        selection = batch.selection
-        try:
-            batch.rows = selection.rows(batch.objects)
-        except Exception:  # noqa: BLE001  it is done again with care, which tells what is wrong
-            batch.rows = self._completion.rows(selection, batch.objects, batch.paths)
-        for link in selection.links:
+    def _go_on(self, batch: Batch) -> None:
+        """Go on with what is beneath a batch's objects and is no part of their rows yet."""
+        for link in batch.selection.links:
             assert link.get is not None  # noqa: S101  links are attributes
             try:
                 got = list(map(link.get, batch.objects))
             except Exception:  # noqa: BLE001  it is done again with care, which tells what is wrong
                 got = self._completion.got(link, batch.objects, batch.paths)
             self._place(link, batch, got)
-        if batch.selection.owner is not None:
-            self._wanted += [(field, batch) for field in selection.loads]
+        for field in batch.selection.loads:
+            self._wanted.append((field, batch))
+
+
+def _checked(objects: Sequence[Value], values: Sequence[Value]) -> Sequence[Value]:
+    if len(values) != len(objects):
+        raise ValueError(f"{len(values)} values came for {len(objects)} objects")
+    return values

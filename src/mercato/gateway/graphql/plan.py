@@ -9,15 +9,19 @@ from mercato.gateway.graphql.variables import Arguments
 
 TYPENAME = "__typename"
 SCHEMA_FIELDS = frozenset({"__schema", "__type"})
-Rows = Callable[[Sequence[Value]], list[Value]]
-"""Makes what the answer shows of each of many values. Raises if any of them is not as it should be."""
+Place = Callable[[Sequence[Value], Sequence[dict[str, Value]]], tuple[list[Value], list[dict[str, Value]]]]
+"""Puts what came for a field into the rows that it came for.
+
+Returns the objects beneath which more is to be loaded, and their rows. Raises if any value is not as it
+should be; then it may have put some of them.
+"""
 
 
 class NotCompiled(Exception):
     """The plan is new, and is executed with care alone."""
 
 
-def not_compiled(_: Sequence[Value]) -> list[Value]:
+def not_compiled(_: Value, __: Value) -> tuple[list[Value], list[dict[str, Value]]]:
     """Raise NotCompiled."""
     raise NotCompiled
 
@@ -37,7 +41,7 @@ class Field:
         "many",
         "name",
         "nodes",
-        "rows",
+        "place",
         "selection",
         "within",
     )
@@ -62,8 +66,7 @@ class Field:
         self.cost = 0
         self.many: int | str = 1
         """How many objects it is taken to hold, or the argument that says so."""
-        self.rows: Rows = not_compiled
-        """Of a leaf that is loaded."""
+        self.place: Place = not_compiled
 
     @property
     def label(self) -> str:
@@ -87,11 +90,16 @@ class Field:
             return self.is_typename
         return self.selection is None or self.selection.is_local
 
+    @property
+    def is_placed(self) -> bool:
+        """It is put into rows that are there already."""
+        return not self.is_local and not self.asks_schema
+
 
 class Selection:
     """What is asked for of objects of one type at one place of the operation."""
 
-    __slots__ = ("cost", "fields", "links", "loads", "of", "owner", "rows")
+    __slots__ = ("cost", "fields", "links", "loads", "of", "owner")
 
     def __init__(self, of: str, owner: Field | None) -> None:
         self.of = of
@@ -101,7 +109,6 @@ class Selection:
         self.links: list[Field] = []
         """Attributes beneath which something is to be loaded."""
         self.loads: list[Field] = []
-        self.rows: Rows = not_compiled
         self.cost: int | None = None
         """None: that depends on variables."""
 
