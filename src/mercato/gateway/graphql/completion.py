@@ -73,6 +73,8 @@ class Completion:
             return None
         if level < len(field.levels) - 1:
             return self._items(field, level, value, path, keep)
+        if field.selection is not None and field.selection.failure is not None:
+            return self._failed(field, path, field.selection.failure)
         if field.leaf is None:
             return keep(value, path)
         return self._written(field, field.leaf, value, path)

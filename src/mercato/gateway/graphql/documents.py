@@ -59,12 +59,11 @@ class Executable:
         self._plans: OrderedDict[tuple[bool | None, ...], Plan] = OrderedDict()
 
     def plan(self, variables: VariableValues) -> Plan:
-        """Return the plan for these variables. Where a condition is null, it is that for true."""
-        values = tuple(variables.coerced.get(name) is not False for name in self._conditions)
+        """Return the plan for these variables."""
+        values = tuple([variables.coerced.get(name) for name in self._conditions])
         plan = self._plans.get(values)
         if plan is None:
-            given = dict(zip(self._conditions, values, strict=True))
-            plan = Planner(self._schema, self.fragments, self._limits.list_size, given).plan(self.node)
+            plan = Planner(self._schema, self.fragments, self._limits.list_size, variables).plan(self.node)
             if len(self._plans) >= _MOST_PLANS:
                 self._plans.popitem(last=False)
             self._plans[values] = plan
@@ -73,10 +72,6 @@ class Executable:
     def cost(self, plan: Plan, variables: VariableValues) -> int:
         """Return what a plan of it costs with these variables."""
         return cost(plan.root, variables, self._limits.list_size)
-
-    def has_null_condition(self, variables: VariableValues) -> bool:
-        """Say whether it is not known what is asked for, which is an error of the fields around that."""
-        return any(variables.coerced.get(name) is None for name in self._conditions)
 
 
 class Document:

@@ -12,12 +12,19 @@ from dataclasses import dataclass, field
 from graphql import ExecutionResult
 from graphql.execution.values import VariableValues
 
-from mercato.gateway.graphql import reference
-from mercato.gateway.graphql.answer import ErrorExtensions, Problem, Refused, Result, ResultExtensions
+from mercato.gateway.graphql.answer import (
+    BAD_USER_INPUT,
+    ErrorExtensions,
+    Problem,
+    Refused,
+    Result,
+    ResultExtensions,
+)
 from mercato.gateway.graphql.bindings import Bound, Context, Events, Value
 from mercato.gateway.graphql.documents import Document, Documents, Executable
-from mercato.gateway.graphql.errors import Reporter
+from mercato.gateway.graphql.errors import Reporter, told
 from mercato.gateway.graphql.execution import Execution
+from mercato.gateway.graphql.introspection import ask_schema
 from mercato.gateway.graphql.limits import Limits
 from mercato.gateway.graphql.plan import Field
 from mercato.gateway.graphql.projection import compile_plan
@@ -53,7 +60,6 @@ class Prepared:
         self._given = given
         self._variables = variables
         self._plan = executable.plan(variables)
-        self._by_reference = executable.has_null_condition(variables)
         self.cost = executable.cost(self._plan, variables)
         self._extensions = ResultExtensions(self.cost)
 
@@ -74,8 +80,8 @@ class Prepared:
 
     async def execute(self, context: Context) -> Result:
         """Execute a query or a mutation. Whatever its fields do is in the answer, nothing is raised."""
-        if self._by_reference:
-            return await self._execute_by_reference(context)
+        if self._plan.root.failure is not None:
+            return Result(None, [told(self._plan.root.failure, BAD_USER_INPUT)], self._extensions)
         execution = self._execution(context)
         if self._plan.kind == "mutation":
             data = await execution.mutation()
@@ -90,9 +96,6 @@ class Prepared:
         """
         async with aclosing(self._events(context)) as events:
             async for event in events:
-                if self._by_reference:
-                    yield await self._execute_by_reference(context, event)
-                    continue
                 execution = self._execution(context)
                 data = await execution.event(event)
                 yield Result(data, execution.problems, self._extensions)
@@ -115,17 +118,10 @@ class Prepared:
         self._plan.runs += 1
         return Execution(self._plan, self._variables, context)
 
-    async def _execute_by_reference(self, context: Context, root: Value = None) -> Result:
-        found = await reference.run(
-            self._schema, self._document.node, self._executable.node, self._given, context, root
-        )
-        problems = tuple(reference.problems(found, Reporter(context.request_id)))
-        return Result(found.data, problems, self._extensions)
-
     def _ask_schema(self, fields: Sequence[Field]) -> ExecutionResult:
         nodes = [node for field in fields for node in field.nodes]
         executable = self._executable
-        return reference.ask_schema(self._schema, executable.node, executable.fragments, nodes, self._given)
+        return ask_schema(self._schema.graphql, executable.node, executable.fragments, nodes, self._given)
 
 
 class Engine:
@@ -145,7 +141,6 @@ class Engine:
         """
         self._limits = limits or Limits()
         self._schema = Schema(bound)
-        reference.bind(self._schema)
         self.documents = Documents(self._schema, self._limits, introspection=introspection, trusted=trusted)
 
     def prepare(self, operation: Operation) -> Prepared:

@@ -11,14 +11,13 @@ from dataclasses import dataclass
 from graphql import ExecutionResult, GraphQLError
 from graphql.execution.values import VariableValues
 
-from mercato.gateway.graphql.answer import Problem
+from mercato.gateway.graphql.answer import BAD_USER_INPUT, Problem
 from mercato.gateway.graphql.batches import Batch, objects_in, put_back
 from mercato.gateway.graphql.bindings import Args, Context, Load, Resolve, Value
 from mercato.gateway.graphql.completion import Completion
-from mercato.gateway.graphql.errors import Reporter
+from mercato.gateway.graphql.errors import Reporter, told
 from mercato.gateway.graphql.failures import Failures
 from mercato.gateway.graphql.plan import Field, Plan
-from mercato.gateway.graphql.reference import problems
 
 _ROOT = object()
 """What the fields at the root are had from."""
@@ -66,10 +65,11 @@ class Execution:
         asked = [field for field in self._plan.root.loads if field.asks_schema]
         if asked:
             found = ask_schema(asked)
-            self._failures.problems += problems(found, self._reporter)
+            self._failures.problems += [told(error, BAD_USER_INPUT) for error in found.errors or ()]
+            root.rows[0].update(found.data or {})
             if found.data is None:
+                self._settled(root)
                 return None
-            root.rows[0].update(found.data)
         return self._settled(root)
 
     async def mutation(self) -> dict[str, Value] | None:
@@ -104,7 +104,7 @@ class Execution:
         """Load what is wanted, and what that makes wanted, until there is nothing more."""
         while self._wanted:
             calls = self._calls()
-            came = [await self._call(calls[0])] if len(calls) == 1 else await self._call_all(calls)
+            came = await self._call_all(calls)
             for call, values in zip(calls, came, strict=True):
                 start = 0
                 for field, batch in call.places:
@@ -133,6 +133,8 @@ class Execution:
         return calls
 
     async def _call_all(self, calls: Sequence[_Call]) -> list[Sequence[Value]]:
+        if len(calls) < 2:
+            return [await self._call(call) for call in calls]
         # One of them needs no task of its own.
         tasks = [asyncio.create_task(self._call(call)) for call in calls[1:]]
         try:

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 
-from graphql import FieldNode, GraphQLLeafType
+from graphql import FieldNode, GraphQLError, GraphQLLeafType
 
 from mercato.gateway.graphql.bindings import Binding, Value
 from mercato.gateway.graphql.variables import Arguments
@@ -99,7 +99,7 @@ class Field:
 class Selection:
     """What is asked for of objects of one type at one place of the operation."""
 
-    __slots__ = ("cost", "fields", "links", "loads", "of", "owner")
+    __slots__ = ("cost", "failure", "fields", "links", "loads", "of", "owner")
 
     def __init__(self, of: str, owner: Field | None) -> None:
         self.of = of
@@ -111,6 +111,8 @@ class Selection:
         self.loads: list[Field] = []
         self.cost: int | None = None
         """None: that depends on variables."""
+        self.failure: GraphQLError | None = None
+        """Why nobody can say what is asked for, which is an error of each object."""
 
     @property
     def is_local(self) -> bool:

@@ -1,29 +1,31 @@
 """Makes plans of validated operations."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from operator import attrgetter
 
 from graphql import (
-    BooleanValueNode,
-    DirectiveNode,
     FieldNode,
     FragmentSpreadNode,
+    GraphQLError,
+    GraphQLIncludeDirective,
     GraphQLObjectType,
     GraphQLOutputType,
+    GraphQLSkipDirective,
     GraphQLType,
     InlineFragmentNode,
     OperationDefinitionNode,
     SelectionNode,
     SelectionSetNode,
-    ValueNode,
     VariableNode,
+    get_directive_values,
     get_nullable_type,
     is_leaf_type,
     is_list_type,
     is_object_type,
 )
+from graphql.execution.values import VariableValues
 
-from mercato.gateway.graphql.bindings import Attribute, Value, snake
+from mercato.gateway.graphql.bindings import Attribute, snake
 from mercato.gateway.graphql.costs import constant_cost, size
 from mercato.gateway.graphql.merging import Fragments, merge
 from mercato.gateway.graphql.plan import Field, Plan, Selection
@@ -32,20 +34,19 @@ from mercato.gateway.graphql.variables import NONE, Arguments
 
 _SCHEMA_COST = 100
 """What a question about the schema costs."""
-_INCLUDED_IF = {"skip": False, "include": True}
 
 
 class Planner:
     """Makes the plan of an operation for given values of its conditions."""
 
     def __init__(
-        self, schema: Schema, fragments: Fragments, list_size: int, conditions: Mapping[str, Value]
+        self, schema: Schema, fragments: Fragments, list_size: int, variables: VariableValues
     ) -> None:
-        """`conditions` are the values of the variables that @skip and @include name."""
+        """Of the variables only those count that are conditions."""
         self._schema = schema
         self._fragments = fragments
         self._list_size = list_size
-        self._conditions = conditions
+        self._variables = variables
 
     def plan(self, operation: OperationDefinitionNode) -> Plan:
         """Return the plan."""
@@ -57,7 +58,11 @@ class Planner:
         self, of: GraphQLObjectType, selection_sets: Sequence[SelectionSetNode], owner: Field | None
     ) -> Selection:
         selection = Selection(of.name, owner)
-        merged = merge(selection_sets, self._fragments, self._includes)
+        try:
+            merged = merge(selection_sets, self._fragments, self._includes)
+        except GraphQLError as error:
+            merged = {}
+            selection.failure = error
         for index, (key, nodes) in enumerate(merged.items()):
             field = Field(key, nodes, selection, index)
             selection.fields.append(field)
@@ -94,17 +99,14 @@ class Planner:
         return argument if field.arguments.varies else size(field, argument, NONE, self._list_size)
 
     def _includes(self, node: SelectionNode) -> bool:
-        for directive in node.directives or ():
-            wanted = _INCLUDED_IF.get(directive.name.value)
-            if wanted is not None and self._value(directive) is not wanted:
-                return False
-        return True
-
-    def _value(self, directive: DirectiveNode) -> Value:
-        value = _condition(directive)
-        if isinstance(value, VariableNode):
-            return self._conditions[value.name.value]
-        return isinstance(value, BooleanValueNode) and value.value
+        """Say whether a part of a selection is asked for. Raises GraphQLError where a condition is null."""
+        if not node.directives:
+            return True
+        skip = get_directive_values(GraphQLSkipDirective, node, self._variables)
+        if skip is not None and skip["if"]:
+            return False
+        include = get_directive_values(GraphQLIncludeDirective, node, self._variables)
+        return include is None or bool(include["if"])
 
 
 def conditions(operation: OperationDefinitionNode, fragments: Fragments) -> tuple[str, ...]:
@@ -115,9 +117,9 @@ def conditions(operation: OperationDefinitionNode, fragments: Fragments) -> tupl
     while stack:
         node = stack.pop()
         for directive in node.directives or ():
-            value = _condition(directive) if directive.name.value in _INCLUDED_IF else None
-            if isinstance(value, VariableNode):
-                names[value.name.value] = None
+            for argument in directive.arguments or ():
+                if isinstance(argument.value, VariableNode):
+                    names[argument.value.name.value] = None
         match node:
             case FieldNode(selection_set=SelectionSetNode() as inner):
                 stack.extend(inner.selections)
@@ -129,11 +131,6 @@ def conditions(operation: OperationDefinitionNode, fragments: Fragments) -> tupl
             case _:
                 pass
     return tuple(names)
-
-
-def _condition(directive: DirectiveNode) -> ValueNode:
-    (argument,) = directive.arguments or ()
-    return argument.value
 
 
 def _unwrapped(type_: GraphQLOutputType) -> tuple[tuple[bool, ...], GraphQLType]:

@@ -101,6 +101,8 @@ class _Writer:
         """Return the statements that make of the object in `target` its row."""
         selection = field.selection
         assert selection is not None  # noqa: S101  what is no leaf has one
+        if selection.failure is not None:
+            return ["raise Abnormal"]
         lines = [f"if isinstance({target}, Exception): raise Abnormal"]
         entries: list[str] = []
         for each in selection.fields:
