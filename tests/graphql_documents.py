@@ -62,16 +62,23 @@ class Documents:
         parts = [operation, *(text for _, text in self.fragments.values()), *others]
         self.chance.shuffle(parts)
         variables = [self._values() for _ in range(3)]
-        return Drawn("\n".join(parts), variables, self.chance.choice(["Main", None]) if not others else "Main")
+        return Drawn(
+            "\n".join(parts), variables, self.chance.choice(["Main", None]) if not others else "Main"
+        )
 
     def _root(self, root: GraphQLObjectType, kind: str) -> str:
         if kind != "subscription":
             return self._selection(root, 0)
+        # Nothing may be skipped at the root of a subscription.
         (name,) = root.fields
-        return f"{{ {self._field(root, name, 0)} }}"
+        nested = self._selection(get_named_type(root.fields[name].type), 1)
+        return f"{{ {name}{self._arguments(root.fields[name].args)} {nested} }}"
 
     def _selection(self, of: GraphQLObjectType, depth: int) -> str:
-        parts = [self._part(of, depth) for _ in range(self.chance.choice([1, 1, 2, 2, 3] if depth else [1, 2, 3, 4]))]
+        parts = [
+            self._part(of, depth)
+            for _ in range(self.chance.choice([1, 1, 2, 2, 3] if depth else [1, 2, 3, 4]))
+        ]
         return f"{{ {' '.join(parts)} }}"
 
     def _part(self, of: GraphQLObjectType, depth: int) -> str:
@@ -99,7 +106,9 @@ class Documents:
         return f"...{name}{self._directives()}"
 
     def _field(self, of: GraphQLObjectType, name: str, depth: int) -> str:
-        alias = self.chance.choice([None, None, None, *_ALIASES])
+        alias = self.chance.choice(
+            ["x", "x", "y", None] if self.may_conflict else [None, None, None, *_ALIASES]
+        )
         key = (of.name, alias or name)
         call = self.keys.get(key)
         if call is None or self.may_conflict:
@@ -146,7 +155,9 @@ class Documents:
         if is_list_type(type_):
             if self.chance.random() < 0.2 and not is_list_type(type_.of_type):
                 return self._literal_of(type_.of_type, depth)
-            return f"[{', '.join(self._literal(type_.of_type, depth) for _ in range(self.chance.randrange(3)))}]"
+            return (
+                f"[{', '.join(self._literal(type_.of_type, depth) for _ in range(self.chance.randrange(3)))}]"
+            )
         if isinstance(type_, GraphQLInputObjectType):
             given = [
                 f"{name}: {self._literal(each.type, depth + 1)}"
@@ -156,7 +167,7 @@ class Documents:
             self.chance.shuffle(given)
             return f"{{{', '.join(given)}}}"
         if isinstance(type_, GraphQLEnumType):
-            return self.chance.choice(list(type_.values))
+            return str(self.chance.choice(list(type_.values)))
         return self.chance.choice(_LITERALS[type_.name])
 
     def _variable(self, type_: str, default: str | None) -> str:
@@ -164,7 +175,9 @@ class Documents:
         if known and self.chance.random() < 0.7:
             return f"${self.chance.choice(known).name}"
         name = f"v{len(self.variables)}"
-        self.variables.append(_Variable(name, type_ if default is None else f"{type_} = {default}", bool(default)))
+        self.variables.append(
+            _Variable(name, type_ if default is None else f"{type_} = {default}", bool(default))
+        )
         return f"${name}"
 
     def _values(self) -> dict[str, Any]:
@@ -191,7 +204,12 @@ class Documents:
             return [self._value(type_[1:-1]) for _ in range(self.chance.randrange(3))]
         if type_ == "Filter":
             value: dict[str, Any] = {"min": self._value("Int!")}
-            for name, inner in (("name", "String"), ("levels", "[Level!]"), ("sizeOf", "Float"), ("inner", "Filter")):
+            for name, inner in (
+                ("name", "String"),
+                ("levels", "[Level!]"),
+                ("sizeOf", "Float"),
+                ("inner", "Filter"),
+            ):
                 if self.chance.random() < 0.3:
                     value[name] = self._value(inner)
             return value

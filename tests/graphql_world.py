@@ -1,6 +1,6 @@
-"""A GraphQL schema with everything in it, and worlds in which each of its fields has a value, null or an error.
+"""A GraphQL schema with everything in it, and worlds where its fields give values, null and errors.
 
-What a field gives is a function of the world's seed, the object, the field and the arguments, so two executors
+What a field gives depends on the world's seed, the object, the field and the arguments alone: two executors
 find the same whenever and however often they look.
 """
 
@@ -10,7 +10,7 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from graphql import GraphQLObjectType, get_named_type, is_leaf_type, is_list_type, is_non_null_type
+from graphql import GraphQLObjectType, is_leaf_type, is_list_type, is_non_null_type
 
 from mercato.gateway.graphql.bindings import Args, Attribute, Bound, Events, Load, Resolve, Scalar
 from mercato.gateway.graphql.schema import Schema
@@ -83,6 +83,8 @@ class World:
     request_id: str = "request"
     did: list[str] = field(default_factory=list)
     """The mutations that were carried out."""
+    events: list[Any] = field(default_factory=list)
+    """What was given to a subscription."""
     loads: list[tuple[str, int]] = field(default_factory=list)
     """What was loaded at once, and for how many."""
 
@@ -92,7 +94,9 @@ class World:
             raise Conflict(f"{name} failed for all")
         chance = random.Random(f"{self.seed} {of} {number} {name} {_text(args)}")
         if chance.random() < self.errors:
-            raise chance.choice([NotFound("no such thing"), ValueError("a defect"), AttributeError("another")])
+            raise chance.choice(
+                [NotFound("no such thing"), ValueError("a defect"), AttributeError("another")]
+            )
         is_attribute = of not in ROOTS and (of, name) not in LOADED
         return self._value(FIELDS[of][name], chance, once=is_attribute)
 
@@ -111,7 +115,9 @@ class World:
         if is_list_type(type_):
             if chance.random() < self.wrong:
                 return chance.choice([5, "text", {"a": 1}])
-            items = [self._value(type_.of_type, chance, once=once) for _ in range(chance.choice([0, 1, 2, 2, 3]))]
+            items = [
+                self._value(type_.of_type, chance, once=once) for _ in range(chance.choice([0, 1, 2, 2, 3]))
+            ]
             return chance.choice([items, items, tuple(items), iter(items) if once else items])
         if is_leaf_type(type_):
             values = _WRONG if chance.random() < self.wrong else _RIGHT[type_.name]
@@ -173,7 +179,7 @@ def _load(of: str, name: str) -> Load:
 def _outcome(parent: Thing, name: str, args: Args) -> Any:
     try:
         return parent.world.get(parent.of, parent.number, name, args)
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001  a load gives errors back as values
         return error
 
 
@@ -188,7 +194,13 @@ def _resolve(of: str, name: str) -> Resolve:
 
 async def _changed(world: World, args: Args) -> AsyncGenerator[Any, None]:
     for number in range(args["first"]):
-        yield world.get("Subscription", number, "changed", args)
+        try:
+            value = world.get("Subscription", number, "changed", args)
+        except Exception as error:
+            world.events.append(error)
+            raise
+        world.events.append(value)
+        yield value
 
 
 def bound() -> Bound:

@@ -37,9 +37,9 @@ from mercato.gateway.graphql.schema import Schema
 from mercato.gateway.graphql.variables import Variables
 
 _OVERHEAD_CHARS = 200
-"""What a short document counts beside its text."""
-_MOST_PLANS = 16
-"""Of one operation, for different values of its conditions."""
+"""What a document counts beside its text."""
+_MOST_PLANS = 4
+"""Of one operation, for different values of its conditions. Each takes up to 60 KB."""
 _RULES = [rule for rule in specified_rules if rule is not OverlappingFieldsCanBeMergedRule]
 """All but the one that `merging.conflicts` stands for."""
 
@@ -139,7 +139,7 @@ class Documents:
         if self._trusted is not None and _sha256(text) not in self._trusted:
             raise refused("Only documents that are known here are executed.", "QUERY_NOT_IN_SAFELIST")
         try:
-            node = parse(text)
+            node = parse(text, max_lexical_tokens=self._limits.tokens + 1)
         except GraphQLSyntaxError as error:
             return (told(error, PARSE_FAILED),)
         try:

@@ -6,14 +6,14 @@ from mercato.gateway.graphql.answer import refused
 from mercato.gateway.graphql.limits import Limits
 
 _token = re.compile(
-    r"""(?P<ignored> [\s,\ufeff]+ | \#[^\n\r]* )
+    r"""(?P<ignored> [\s,\ufeff]+ )
     | (?P<literal> \"""(?: [^"\\]+ | \\\""" | \\ | "(?!"") )*(?:\""")?
                  | "(?: [^"\\\n\r]+ | \\. )*"?
-                 | -?[0-9][0-9A-Za-z_.+-]* )
-    | [A-Za-z_][A-Za-z0-9_]* | \.\.\. | .""",
+                 | -?[0-9]+(?: \.[0-9]+ )?(?: [eE][+-]?[0-9]+ )? )
+    | \#[^\n\r]* | [A-Za-z_][A-Za-z0-9_]* | \.\.\. | .""",
     re.VERBOSE | re.DOTALL,
 )
-"""Whatever this takes for one token, the parser takes for one too, or refuses. It never has to go back."""
+"""What this takes for one token, the parser takes for one or refuses. It never has to go back."""
 
 
 def check_text(text: str, limits: Limits) -> None:

@@ -9,6 +9,7 @@ class Limits:
 
     document_bytes: int = 100 * 1024
     tokens: int = 1_000
+    """Comments count, too."""
     literal_chars: int = 16 * 1024
     """Of all strings in the document together; long texts belong into variables."""
     depth: int = 10
@@ -24,5 +25,5 @@ class Limits:
     list_size: int = 20
     """How many objects a list is taken to hold where the argument that would say so is not given."""
     validation_errors: int = 10
-    cached_chars: int = 512 * 1024
-    """Of the documents that are remembered, together."""
+    cached_chars: int = 128 * 1024
+    """Of all documents that are remembered. A character of a dense document takes 160 bytes of memory."""
