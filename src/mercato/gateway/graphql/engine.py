@@ -14,11 +14,13 @@ from graphql.execution.values import VariableValues
 
 from mercato.gateway.graphql.answer import (
     BAD_USER_INPUT,
+    OPERATION_RESOLUTION_FAILURE,
     ErrorExtensions,
     Problem,
     Refused,
     Result,
     ResultExtensions,
+    refused,
 )
 from mercato.gateway.graphql.bindings import Bound, Context, Events, Value
 from mercato.gateway.graphql.documents import Document, Documents, Executable
@@ -159,6 +161,9 @@ class Engine:
         """Prepare a query or a mutation and execute it; what is refused is answered, too."""
         try:
             prepared = self.prepare(operation)
+            if prepared.kind == "subscription":
+                message = "A subscription needs a way to send more than one answer."
+                raise refused(message, OPERATION_RESOLUTION_FAILURE)
         except Refused as refusal:
             return refusal.result
         return await prepared.execute(context)

@@ -200,4 +200,7 @@ def _check_operation(size: _Size, limits: Limits, *, introspection: bool) -> Non
         (size.input_depth, limits.input_depth, "lists and objects within each other", "TOO_DEEP"),
     ):
         if held > most:
-            raise refused(f"An operation may have {f'at most {most}' if most else 'no'} {what}, with its fragments.", code)
+            raise refused(
+                f"An operation may have {f'at most {most}' if most else 'no'} {what}, with its fragments.",
+                code,
+            )
