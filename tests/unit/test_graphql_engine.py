@@ -4,6 +4,7 @@ import subprocess
 import sys
 from decimal import Decimal
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -11,7 +12,7 @@ import pytest
 from graphql import build_schema, get_introspection_query, graphql_sync
 
 from mercato.gateway.graphql.answer import Refused, encode
-from mercato.gateway.graphql.bindings import Attribute, Bound, Load, Resolve, Scalar, snake
+from mercato.gateway.graphql.bindings import Args, Attribute, Bound, Load, Resolve, Scalar, snake
 from mercato.gateway.graphql.engine import Engine, Operation
 from tests.graphql_shop import FIELDS, SDL, Order, Shop, answers, ask, bound, codes, open_engine
 
@@ -220,6 +221,19 @@ def test_types_may_have_interfaces_that_no_field_is_of() -> None:
     sdl = "interface Named { name: String } type Query implements Named { name: String }"
     engine = Engine(Bound(sdl, {"Query": {"name": Resolve(_nothing)}}))
     engine.prepare(Operation("{ ... on Named { name } ...A } fragment A on Named { n: name }"))
+
+
+async def test_a_field_may_be_named_like_a_word_of_python_and_have_a_directive_of_the_schemas_own() -> None:
+    sdl = """directive @tagged(as: [String]) on FIELD
+             type Query { here: Place } type Place { from: String class: Int! in: Place }"""
+
+    async def here(_: Shop, __: Args) -> SimpleNamespace:
+        return SimpleNamespace(**{"from": "there", "class": 1, "in": None})
+
+    engine = Engine(Bound(sdl, {"Query": {"here": Resolve(here)}}))
+    query = "query($as: [String]) { here { from class @tagged(as: $as) in { from } } }"
+    for result in await answers(engine, Shop(), query, {"as": ["a"]}):
+        assert result.data == {"here": {"from": "there", "class": 1, "in": None}}
 
 
 def test_names_are_told_in_snake_case() -> None:

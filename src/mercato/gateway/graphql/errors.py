@@ -28,11 +28,11 @@ def told(error: GraphQLError, code: str) -> Problem:
 
 
 class Reporter:
-    """Tells the errors of one request, and logs each defect once however many fields it took."""
+    """Tells the errors of one request. Of each field of the schema it logs one defect, of however many objects."""
 
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
-        self._logged: set[int] = set()
+        self._logged: set[str] = set()
 
     def field(
         self, error: Exception, path: Sequence[str | int], nodes: Sequence[FieldNode], name: str
@@ -44,14 +44,13 @@ class Reporter:
         if isinstance(error, GraphQLError) and error.nodes:
             # It points to the place in the document, so it is about what the client wrote there.
             return Problem(error.message, ErrorExtensions(BAD_USER_INPUT), _locations(error), path)
-        self.defect(error, name)
+        self._log(error, name)
         extensions = ErrorExtensions(INTERNAL_ERROR)
         return Problem(INTERNAL_MESSAGE, extensions, _locations(GraphQLError("", nodes)), path)
 
-    def defect(self, error: Exception, name: str) -> None:
-        """Log what nobody but us can mend."""
-        if id(error) not in self._logged:
-            self._logged.add(id(error))
+    def _log(self, error: Exception, name: str) -> None:
+        if name not in self._logged:
+            self._logged.add(name)
             log.error(
                 "GraphQL field failed",
                 exc_info=error,

@@ -203,4 +203,4 @@ class Execution:
 def _checked(objects: Sequence[Value], values: Sequence[Value]) -> Sequence[Value]:
     if len(values) != len(objects):
         raise ValueError(f"{len(values)} values came for {len(objects)} objects")
-    return values
+    return values if values.__class__ is list else list(values)

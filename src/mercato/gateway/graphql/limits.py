@@ -13,7 +13,7 @@ class Limits:
     literal_chars: int = 16 * 1024
     """Of all strings in the document together; long texts belong into variables."""
     depth: int = 10
-    """Fields within fields; what asks about the schema itself may be twice as deep."""
+    """Fields within fields. What asks about the schema itself has a limit of its own."""
     aliases: int = 30
     root_fields: int = 10
     selections: int = 2_000

@@ -28,6 +28,8 @@ _SCHEMA_FIELDS = frozenset({"__schema", "__type"})
 _SCHEMA_LISTS = frozenset({"fields", "inputFields", "interfaces", "possibleTypes"})
 """Of the types that these lead to, each leads on to others: within each other they multiply the answer."""
 _MOST_SCHEMA_LISTS = 1
+_MOST_SCHEMA_DEPTH = 20
+"""What tools ask for is 15 deep."""
 _ENDLESS = 1 << 40
 
 
@@ -192,7 +194,7 @@ def _check_operation(size: _Size, limits: Limits, *, introspection: bool) -> Non
         raise refused("Questions about the schema are switched off here.", "INTROSPECTION_DISABLED")
     for held, most, what, code in (
         (size.depth, limits.depth, "fields within each other", "TOO_DEEP"),
-        (size.schema_depth, 2 * limits.depth, "fields of the schema within each other", "TOO_DEEP"),
+        (size.schema_depth, _MOST_SCHEMA_DEPTH, "fields of the schema within each other", "TOO_DEEP"),
         (size.schema_lists, _MOST_SCHEMA_LISTS, "lists of the schema within each other", "TOO_DEEP"),
         (size.schema_aliases, 0, "aliases in questions about the schema", "TOO_MANY_ALIASES"),
         (size.aliases, limits.aliases, "aliases", "TOO_MANY_ALIASES"),

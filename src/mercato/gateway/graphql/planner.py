@@ -32,6 +32,7 @@ from mercato.gateway.graphql.plan import Field, Plan, Selection
 from mercato.gateway.graphql.schema import Schema
 from mercato.gateway.graphql.variables import NONE, Arguments
 
+_CONDITIONS = frozenset({"skip", "include"})
 _SCHEMA_COST = 100
 """What a question about the schema costs."""
 
@@ -118,7 +119,7 @@ def conditions(operation: OperationDefinitionNode, fragments: Fragments) -> tupl
         node = stack.pop()
         for directive in node.directives or ():
             for argument in directive.arguments or ():
-                if isinstance(argument.value, VariableNode):
+                if directive.name.value in _CONDITIONS and isinstance(argument.value, VariableNode):
                     names[argument.value.name.value] = None
         match node:
             case FieldNode(selection_set=SelectionSetNode() as inner):

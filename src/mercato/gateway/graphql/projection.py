@@ -25,6 +25,7 @@ For `user { id name orders { id } }`, whose orders are to be loaded, this is wri
 import math
 from collections.abc import Callable, Hashable
 from decimal import Decimal
+from keyword import iskeyword
 
 from graphql import GraphQLEnumType, GraphQLLeafType, Undefined
 
@@ -121,7 +122,7 @@ class _Writer:
     def _source(self, field: Field, target: str) -> str:
         assert isinstance(field.binding, Attribute)  # noqa: S101  all else is loaded
         get = field.binding.get
-        if isinstance(get, str) and get.isidentifier():
+        if isinstance(get, str) and get.isidentifier() and not iskeyword(get):
             return f"{target}.{get}"
         return f"{self._name('g', field.get)}({target})"
 
