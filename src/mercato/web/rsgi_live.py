@@ -1,0 +1,71 @@
+"""What outlasts a request of RSGI: WebSockets, and answers that are sent while they are made."""
+
+import asyncio
+from contextlib import aclosing
+
+from mercato.web.descriptor import Connection, connection_between
+from mercato.web.http import Chunks, Response
+from mercato.web.rsgi_interface import Scope, Stream, Transport
+from mercato.web.sockets import Admitted, Sockets
+
+ROOM_S = 30.0
+"""How long a client may take nothing of an answer before it is cut off."""
+
+
+class SlowClient(Exception):
+    """An answer was broken off."""
+
+
+async def converse(sockets: Sockets, admitted: Admitted, scope: Scope, transport: Transport) -> None:
+    """Make a connection of the server's a WebSocket, and let the conversation begin."""
+    from mercato.web.websocket import WebSocket  # noqa: PLC0415  most processes never have one
+
+    connection = connection_between(scope.client, scope.server)
+    if connection is None:
+        # The client is gone already.
+        sockets.leave(admitted)
+        transport.response_empty(503, [])
+        return
+    # The server sends this, closes its own descriptor, and knows nothing of what follows.
+    transport.response_empty(101, admitted.headers)
+    loop = asyncio.get_running_loop()
+    try:
+        _, socket = await loop.connect_accepted_socket(
+            lambda: WebSocket(admitted.route.max_message, sockets.terms), connection.socket
+        )
+    except BaseException:
+        sockets.leave(admitted)
+        connection.close()
+        raise
+    sockets.start(admitted, socket)
+
+
+async def send_pieces(response: Response, stream: Chunks, scope: Scope, transport: Transport) -> None:
+    """Send an answer while it is made, no faster than the client takes it.
+
+    The server itself would keep all that it is given. A client that takes nothing for too long is cut off.
+    """
+    connection = connection_between(scope.client, scope.server)
+    sending = transport.response_stream(response.status, response.headers)
+    gone = asyncio.ensure_future(transport.client_disconnect())
+    gone.add_done_callback(lambda _: response.left())
+    try:
+        async with aclosing(stream):
+            async for piece in stream:
+                await _send(piece, sending, connection)
+    finally:
+        gone.cancel()
+        response.close()
+        if connection is not None:
+            connection.close()
+
+
+async def _send(piece: bytes, sending: Stream, connection: Connection | None) -> None:
+    if connection is not None:
+        try:
+            async with asyncio.timeout(ROOM_S):
+                await connection.room()
+        except TimeoutError:
+            connection.cut()
+            raise SlowClient("the client took nothing of an answer for too long") from None
+    await sending.send_bytes(piece)
