@@ -10,7 +10,7 @@ from mercato.gateway.live.connection import Connection, LiveTerms
 from mercato.gateway.live.counts import Counts
 from mercato.gateway.live.executes import Executes
 from mercato.gateway.live.feed import FAMILIES, Feed
-from mercato.gateway.live.messages import SUBPROTOCOL
+from mercato.gateway.live.messages import SUBPROTOCOLS
 from mercato.gateway.live.session import Sessions
 from mercato.gateway.live.sse import EventStreams
 from mercato.kernel.clock import Clock
@@ -100,7 +100,7 @@ class Live:
         callers = self._callers
         more = {} if self._locate is None else {"locate": self._locate}
         return Sockets(
-            [SocketRoute(path, SUBPROTOCOL, converse, MAX_MESSAGE) for path in PATHS],
+            [SocketRoute(path, SUBPROTOCOLS, converse, MAX_MESSAGE) for path in PATHS],
             cors=callers.cors,
             limits=callers.limits,
             places=self._places,

@@ -48,7 +48,7 @@ class AsgiApp:
             else:
                 await send({"type": "websocket.close", "code": 1000})
             return
-        await send({"type": "websocket.accept", "subprotocol": admitted.route.subprotocol})
+        await send({"type": "websocket.accept", "subprotocol": admitted.subprotocol})
         terms = self._sockets.terms
         await self._sockets.start(admitted, AsgiSocket(receive, send, admitted.route.max_message, terms))
 

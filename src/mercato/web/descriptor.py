@@ -68,8 +68,11 @@ def connection_between(client: str, server: str) -> Connection | None:
 
 def _addresses(number: int) -> _Addresses | None:
     """Return the client's and the server's address of a descriptor, if it is a connection."""
-    # Being told what it is, Python asks nothing of a descriptor, which may be anything.
-    found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=number)
+    try:
+        # Being told what it is, Python does not ask the system for it.
+        found = socket.socket(socket.AF_INET, socket.SOCK_STREAM, 0, fileno=number)
+    except OSError:
+        return None
     try:
         return found.getpeername()[:2], found.getsockname()[:2]
     except OSError:

@@ -36,10 +36,9 @@ def check_handshake(request: Request) -> str:
     return base64.b64encode(digest).decode()
 
 
-def agreed(request: Request, subprotocol: str) -> bool:
-    """Say whether the client offers the subprotocol. Names of subprotocols are in any case their own."""
-    offered = request.headers.get("sec-websocket-protocol", "")
-    return subprotocol in [each.strip() for each in offered.split(",")]
+def offered(request: Request) -> list[str]:
+    """Return the subprotocols that a client can speak."""
+    return [each.strip() for each in request.headers.get("sec-websocket-protocol", "").split(",")]
 
 
 def _listed(header: str) -> list[str]:

@@ -1,12 +1,15 @@
 """What outlasts a request of RSGI: WebSockets, and answers that are sent while they are made."""
 
 import asyncio
+import logging
 from contextlib import aclosing
 
 from mercato.web.descriptor import Connection, connection_between
 from mercato.web.http import Chunks, Response
 from mercato.web.rsgi_interface import Scope, Stream, Transport
 from mercato.web.sockets import Admitted, Sockets
+
+log = logging.getLogger(__name__)
 
 ROOM_S = 30.0
 """How long a client may take nothing of an answer before it is cut off."""
@@ -20,23 +23,20 @@ async def converse(sockets: Sockets, admitted: Admitted, scope: Scope, transport
     """Make a connection of the server's a WebSocket, and let the conversation begin."""
     from mercato.web.websocket import WebSocket  # noqa: PLC0415  most processes never have one
 
-    connection = connection_between(scope.client, scope.server)
-    if connection is None:
-        # The client is gone already.
-        sockets.leave(admitted)
-        transport.response_empty(503, [])
-        return
-    # The server sends this, closes its own descriptor, and knows nothing of what follows.
-    transport.response_empty(101, admitted.headers)
-    loop = asyncio.get_running_loop()
     try:
-        _, socket = await loop.connect_accepted_socket(
+        connection = connection_between(scope.client, scope.server)
+        if connection is None:
+            raise ConnectionResetError("the client is gone")
+        # The server sends this, closes its own descriptor, and knows nothing of what follows.
+        transport.response_empty(101, admitted.headers)
+        _, socket = await asyncio.get_running_loop().connect_accepted_socket(
             lambda: WebSocket(admitted.route.max_message, sockets.terms), connection.socket
         )
-    except BaseException:
+    except OSError as error:
         sockets.leave(admitted)
-        connection.close()
-        raise
+        log.warning("no socket came of a handshake", extra={"cause": repr(error)})
+        transport.response_empty(503, [])
+        return
     sockets.start(admitted, socket)
 
 

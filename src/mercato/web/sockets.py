@@ -18,7 +18,7 @@ from mercato.kernel.ids import uuid7
 from mercato.web.access_log import AccessLine, AccessLog
 from mercato.web.cors import Cors
 from mercato.web.errors import HeadersTooLarge, enveloped_error, error_response
-from mercato.web.handshake import agreed, asks_for_socket, check_handshake
+from mercato.web.handshake import asks_for_socket, check_handshake, offered
 from mercato.web.http import Header, Request, Response
 from mercato.web.limits import Limiter
 from mercato.web.metrics import RequestMetrics
@@ -101,10 +101,10 @@ Converse = Callable[[Socket, Opening], Awaitable[None]]
 
 @dataclass(frozen=True, slots=True)
 class SocketRoute:
-    """What speaks at a path, in which subprotocol, and how long a message it takes."""
+    """What speaks at a path, in which subprotocols, the best first, and how long a message it takes."""
 
     path: str
-    subprotocol: str
+    subprotocols: Sequence[str]
     converse: Converse
     max_message: int
 
@@ -115,6 +115,7 @@ class Admitted:
 
     route: SocketRoute
     opening: Opening
+    subprotocol: str
     headers: list[Header]
     """What the answer 101 says."""
     place: Place
@@ -192,8 +193,10 @@ class Sockets:
         if not isinstance(told, list):
             await told
         accept = check_handshake(request)
-        if not agreed(request, route.subprotocol):
-            raise BadRequest(f"The only subprotocol here is {route.subprotocol}.")
+        spoken = offered(request)
+        subprotocol = next((each for each in route.subprotocols if each in spoken), None)
+        if subprotocol is None:
+            raise BadRequest(f"The subprotocol here is {' or '.join(route.subprotocols)}.")
         if not self._cors.allows(request, host):
             # Browsers let every page open a socket, and tell only here which page it is.
             raise Forbidden("Pages of this origin may not open a socket here.")
@@ -203,10 +206,10 @@ class Sockets:
             ("connection", "Upgrade"),
             ("upgrade", "websocket"),
             ("sec-websocket-accept", accept),
-            ("sec-websocket-protocol", route.subprotocol),
+            ("sec-websocket-protocol", subprotocol),
             ("x-request-id", opening.request_id),
         ]
-        return Admitted(route, opening, headers, self._places.take(request.client))
+        return Admitted(route, opening, subprotocol, headers, self._places.take(request.client))
 
     def leave(self, admitted: Admitted) -> None:
         """Give up what was admitted: its connection was gone before it began."""

@@ -15,6 +15,7 @@ from mercato.gateway.live.protocol import Act, Close, Conversation, Identify, Ph
 from mercato.gateway.live.session import Session, Sessions
 from mercato.kernel.errors import Kind, MercatoError
 from mercato.web.errors import InternalError
+from mercato.web.handshake import offered
 from mercato.web.sockets import GOING_AWAY, Opening, Socket, SocketClosed
 
 log = logging.getLogger(__name__)
@@ -55,7 +56,9 @@ class Connection:
         self._sessions = sessions
         self._terms = terms
         self._counts = counts
-        self._conversation = Conversation(terms.most_operations)
+        self._conversation = Conversation(
+            terms.most_operations, may_be_old=messages.FORERUNNER in offered(opening.request)
+        )
         self._session: Session | None = None
         self._running: dict[str, asyncio.Task[None]] = {}
 
@@ -81,7 +84,7 @@ class Connection:
                 task = asyncio.create_task(self._operate(operation_id, operation), name="operation")
                 self._running[operation_id] = task
             case Refuse(operation_id, error):
-                await self._socket.send(messages.failed(operation_id, errors_of(error)))
+                await self._socket.send(self._conversation.dialect.failed(operation_id, errors_of(error)))
             case Stop(operation_id):
                 await self._end([self._running.pop(operation_id)])
             case Close(code, reason):
@@ -146,10 +149,10 @@ class Connection:
         except SocketClosed:
             return
         except MercatoError as error:
-            last = messages.failed(operation_id, errors_of(error))
+            last = self._conversation.dialect.failed(operation_id, errors_of(error))
         except Exception:
             log.exception("operation failed", extra={"request_id": self._opening.request_id})
-            last = messages.failed(
+            last = self._conversation.dialect.failed(
                 operation_id, errors_of(InternalError("Something went wrong on our side."))
             )
         finally:
@@ -170,9 +173,9 @@ class Connection:
                     if not await self._holds(session):
                         return b""
                     if not result.executed:
-                        return messages.failed(operation_id, errors_in(result.body))
-                    await self._socket.send(messages.following(operation_id, result.body))
-        return messages.completed(operation_id)
+                        return self._conversation.dialect.failed(operation_id, errors_in(result.body))
+                    await self._socket.send(self._conversation.dialect.following(operation_id, result.body))
+        return self._conversation.dialect.completed(operation_id)
 
     async def _end(self, tasks: "list[asyncio.Task[None]]") -> None:
         """Cancel tasks, and wait until they are over."""

@@ -1,12 +1,20 @@
-"""The messages of graphql-transport-ws, which is GraphQL over WebSocket (github.com/enisdenjo/graphql-ws)."""
+"""The messages of graphql-transport-ws, which is GraphQL over WebSocket (github.com/enisdenjo/graphql-ws).
 
+And those of its forerunner, which is named graphql-ws (github.com/apollographql/subscriptions-transport-ws):
+some clients know nothing else, and some speak it although they were answered that the newer one is spoken,
+since they look for the header's name in one spelling alone.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import msgspec
 
 from mercato.gateway.live.executes import Operation
 
-SUBPROTOCOL = "graphql-transport-ws"
+FORERUNNER = "graphql-ws"
+SUBPROTOCOLS = ("graphql-transport-ws", FORERUNNER)
 
 BAD_REQUEST = 4400
 UNAUTHORIZED = 4401
@@ -50,7 +58,24 @@ class Complete(msgspec.Struct, tag="complete", frozen=True):
     id: str
 
 
-Message = Init | Ping | Pong | Subscribe | Complete
+class OldStart(msgspec.Struct, tag="start", frozen=True):
+    """The forerunner's Subscribe."""
+
+    id: str
+    payload: Operation
+
+
+class OldStop(msgspec.Struct, tag="stop", frozen=True):
+    """The forerunner's Complete."""
+
+    id: str
+
+
+class OldTerminate(msgspec.Struct, tag="connection_terminate", frozen=True):
+    """The forerunner's way to close a socket."""
+
+
+Message = Init | Ping | Pong | Subscribe | Complete | OldStart | OldStop | OldTerminate
 
 _decoder = msgspec.json.Decoder(Message)
 _encode = msgspec.json.Encoder().encode
@@ -68,16 +93,35 @@ def decode(text: str) -> Message:
     return message
 
 
-def following(operation_id: str, body: bytes) -> bytes:
-    """Return the message with an answer, which is JSON already."""
-    return b'{"id":' + _encode(operation_id) + b',"type":"next","payload":' + body + b"}"
+@dataclass(frozen=True, slots=True)
+class Dialect:
+    """How the server says what comes of an operation."""
+
+    next: str
+    errors: Callable[[bytes], bytes]
+    """Makes of a list of errors, in JSON, what an error message holds."""
+
+    def following(self, operation_id: str, body: bytes) -> bytes:
+        """Return the message with an answer, which is JSON already."""
+        return _message(operation_id, self.next, body)
+
+    def failed(self, operation_id: str, errors: bytes) -> bytes:
+        """Return the message that an operation failed before it was carried out."""
+        return _message(operation_id, "error", self.errors(errors))
+
+    def completed(self, operation_id: str) -> bytes:
+        """Return the message that an operation is over."""
+        return b'{"id":' + _encode(operation_id) + b',"type":"complete"}'
 
 
-def failed(operation_id: str, errors: bytes) -> bytes:
-    """Return the message that an operation failed before it was carried out. `errors` is a list in JSON."""
-    return b'{"id":' + _encode(operation_id) + b',"type":"error","payload":' + errors + b"}"
+def _message(operation_id: str, kind: str, payload: bytes) -> bytes:
+    return b'{"id":' + _encode(operation_id) + b',"type":"' + kind.encode() + b'","payload":' + payload + b"}"
 
 
-def completed(operation_id: str) -> bytes:
-    """Return the message that an operation is over."""
-    return b'{"id":' + _encode(operation_id) + b',"type":"complete"}'
+def _first(errors: bytes) -> bytes:
+    return bytes(msgspec.json.decode(errors, type=list[msgspec.Raw])[0])
+
+
+NEW = Dialect("next", lambda errors: errors)
+OLD = Dialect("data", _first)
+"""Its errors are one."""

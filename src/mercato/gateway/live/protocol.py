@@ -6,8 +6,21 @@ from typing import Any, TypeAlias
 
 from mercato.gateway.live import messages
 from mercato.gateway.live.executes import Operation
-from mercato.gateway.live.messages import Complete, Init, Ping, Pong, Subscribe
+from mercato.gateway.live.messages import (
+    NEW,
+    OLD,
+    Complete,
+    Init,
+    OldStart,
+    OldStop,
+    OldTerminate,
+    Ping,
+    Pong,
+    Subscribe,
+)
 from mercato.kernel.errors import Kind, MercatoError
+
+NORMAL = 1000
 
 
 class TooManyOperations(MercatoError):
@@ -76,8 +89,11 @@ Act: TypeAlias = Identify | Send | Start | Refuse | Stop | Close | None
 class Conversation:
     """Where a conversation stands."""
 
-    def __init__(self, most_operations: int) -> None:
+    def __init__(self, most_operations: int, *, may_be_old: bool = False) -> None:
+        """`may_be_old` says that the client also speaks the forerunner: whichever it speaks is answered."""
         self.phase = Phase.OPEN
+        self.dialect = NEW
+        self._may_be_old = may_be_old
         self._most = most_operations
         self._running: set[str] = set()
 
@@ -100,6 +116,20 @@ class Conversation:
                 return self._subscribe(operation_id, operation)
             case Complete(operation_id):
                 return self._complete(operation_id)
+            case OldStart() | OldStop() | OldTerminate():
+                return self._old(message)
+
+    def _old(self, message: OldStart | OldStop | OldTerminate) -> Act:
+        if not self._may_be_old:
+            return Close(messages.BAD_REQUEST, "Invalid message: it is of another subprotocol")
+        self.dialect = OLD
+        match message:
+            case OldStart(operation_id, operation):
+                return self._subscribe(operation_id, operation)
+            case OldStop(operation_id):
+                return self._complete(operation_id)
+            case OldTerminate():
+                return Close(NORMAL, "")
 
     def _init(self, told: dict[str, Any]) -> Act:
         if self.phase is not Phase.OPEN:
