@@ -13,6 +13,8 @@ from mercato.kernel.errors import MercatoError
 from mercato.kernel.ids import OrderId
 from mercato.web.call import Call
 
+FLOOD_BYTES = 64 * 1024
+
 
 @dataclass(frozen=True)
 class Told:
@@ -43,6 +45,8 @@ class StandIn:
     fields: dict[str, Answers] = field(default_factory=dict)
     running: int = 0
     """How many operations go on."""
+    poured: int = 0
+    """How many answers of a flood were made."""
 
     def __post_init__(self) -> None:
         own: dict[str, Answers] = {
@@ -51,6 +55,7 @@ class StandIn:
             "whoami": _whoami,
             "never": _never,
             "breaks": _breaks,
+            "flood": self._flood,
         }
         self.fields = own | self.fields
 
@@ -75,6 +80,12 @@ class StandIn:
         order = variables.get("orderId")
         async for told in self.feed.orders(call.caller, None if order is None else OrderId(order)):
             yield data(orderStatusChanged={"id": told.order_id, "status": told.status})
+
+    async def _flood(self, _: Call, __: Mapping[str, Any]) -> AsyncGenerator[Told, None]:
+        while True:
+            yield data(flood=FLOOD_BYTES * "x")
+            self.poured += 1
+            await asyncio.sleep(0)
 
     async def _payments(self, call: Call, variables: Mapping[str, Any]) -> AsyncGenerator[Told, None]:
         order = variables.get("orderId")

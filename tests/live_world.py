@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from mercato.adapters.bus.inprocess import InProcessBus
 from mercato.contracts.events import Payload
 from mercato.contracts.stores import Store
+from mercato.gateway.live.connection import LiveTerms
 from mercato.gateway.live.executes import Operation
 from mercato.kernel.clock import utc_now
 from mercato.kernel.errors import Unauthenticated
@@ -33,7 +34,7 @@ from mercato.web.limits import Allowance, Limits
 from mercato.web.metrics import RequestMetrics
 from mercato.web.router import Router
 from mercato.web.shell import Shell
-from mercato.web.sockets import Sockets
+from mercato.web.sockets import Sockets, SocketTerms
 from tests.live_stand_in import StandIn
 from tests.reach import listening
 
@@ -110,7 +111,13 @@ class World:
         return [line for line in lines if line["event"] == "socket"]
 
 
-def world(bus: InProcessBus | None = None, rate: Allowance | None = None, **settings: Any) -> World:
+def world(
+    bus: InProcessBus | None = None,
+    rate: Allowance | None = None,
+    terms: LiveTerms | None = None,
+    socket_terms: SocketTerms | None = None,
+    **settings: Any,
+) -> World:
     """Put a server together; it is not started."""
     registry, lines = CollectorRegistry(), list[bytes]()
     tokens = Tokens()
@@ -144,7 +151,17 @@ def world(bus: InProcessBus | None = None, rate: Allowance | None = None, **sett
         hash_secret=b"secret",
         deadline_s=10.0,
     )
-    return World(tokens, statuses, bus, live, stand_in, live.sockets(stand_in), shell, registry, lines)
+    return World(
+        tokens,
+        statuses,
+        bus,
+        live,
+        stand_in,
+        live.sockets(stand_in, terms, socket_terms),
+        shell,
+        registry,
+        lines,
+    )
 
 
 @asynccontextmanager

@@ -82,9 +82,11 @@ class Live:
             self._sessions, places=self._places, counts=self._counts, closing=self.closing
         )
 
-    def sockets(self, executes: Executes) -> Sockets:
+    def sockets(
+        self, executes: Executes, terms: LiveTerms | None = None, socket_terms: SocketTerms | None = None
+    ) -> Sockets:
         """Return the sockets at GraphQL's paths, whose operations are carried out by `executes`."""
-        terms = LiveTerms(most_operations=self._settings.socket_operations)
+        terms = terms or LiveTerms(most_operations=self._settings.socket_operations)
 
         async def converse(socket: Socket, opening: Opening) -> None:
             connection = Connection(
@@ -108,7 +110,7 @@ class Live:
             metrics=callers.metrics,
             clock=callers.clock,
             closing=self.closing,
-            terms=SocketTerms(ping_s=self._settings.socket_ping),
+            terms=socket_terms or SocketTerms(ping_s=self._settings.socket_ping),
             **more,
         )
 

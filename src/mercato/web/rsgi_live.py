@@ -6,17 +6,13 @@ from contextlib import aclosing
 
 from mercato.web.descriptor import Connection, connection_between
 from mercato.web.http import Chunks, Response
-from mercato.web.rsgi_interface import Scope, Stream, Transport
+from mercato.web.rsgi_interface import Scope, Transport
 from mercato.web.sockets import Admitted, Sockets
 
 log = logging.getLogger(__name__)
 
 ROOM_S = 30.0
 """How long a client may take nothing of an answer before it is cut off."""
-
-
-class SlowClient(Exception):
-    """An answer was broken off."""
 
 
 async def converse(sockets: Sockets, admitted: Admitted, scope: Scope, transport: Transport) -> None:
@@ -52,7 +48,11 @@ async def send_pieces(response: Response, stream: Chunks, scope: Scope, transpor
     try:
         async with aclosing(stream):
             async for piece in stream:
-                await _send(piece, sending, connection)
+                if connection is not None and not await _has_room(connection):
+                    log.warning("a client took nothing of an answer", extra={"client": scope.client})
+                    connection.cut()
+                    return
+                await sending.send_bytes(piece)
     finally:
         gone.cancel()
         response.close()
@@ -60,12 +60,11 @@ async def send_pieces(response: Response, stream: Chunks, scope: Scope, transpor
             connection.close()
 
 
-async def _send(piece: bytes, sending: Stream, connection: Connection | None) -> None:
-    if connection is not None:
-        try:
-            async with asyncio.timeout(ROOM_S):
-                await connection.room()
-        except TimeoutError:
-            connection.cut()
-            raise SlowClient("the client took nothing of an answer for too long") from None
-    await sending.send_bytes(piece)
+async def _has_room(connection: Connection) -> bool:
+    """Wait until the client has taken what was sent before; say whether it has."""
+    try:
+        async with asyncio.timeout(ROOM_S):
+            await connection.room()
+    except TimeoutError:
+        return False
+    return True
