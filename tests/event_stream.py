@@ -9,6 +9,8 @@ from urllib.parse import quote
 
 import msgspec
 
+from tests.frames import leave
+
 WITHIN_S = 10.0
 
 
@@ -84,4 +86,4 @@ async def event_stream(
     try:
         yield EventStream(reader, writer, int(head[0].split()[1]), headers)
     finally:
-        writer.close()
+        await leave(writer)

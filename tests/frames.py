@@ -111,7 +111,17 @@ async def frames(port: int, path: str = "/graphql", **headers: str) -> AsyncIter
     try:
         yield client
     finally:
-        client.writer.close()
+        await leave(client.writer)
+
+
+async def leave(writer: asyncio.StreamWriter) -> None:
+    """Close a connection, whatever the other side does."""
+    writer.close()
+    try:
+        async with asyncio.timeout(1):
+            await writer.wait_closed()
+    except (OSError, TimeoutError):
+        writer.transport.abort()
 
 
 async def answer(client: Frames) -> tuple[int, str]:
@@ -119,5 +129,5 @@ async def answer(client: Frames) -> tuple[int, str]:
     length = next(line for line in client.head.lower().splitlines() if line.startswith("content-length:"))
     async with asyncio.timeout(WITHIN_S):
         body = await client.reader.readexactly(int(length.partition(":")[2]))
-    client.writer.close()
+    await leave(client.writer)
     return int(client.head.split()[1]), str(msgspec.json.decode(body)["error"]["code"])

@@ -9,9 +9,13 @@ import msgspec
 
 from mercato.gateway.live.executes import Operation, Result
 from mercato.gateway.live.feed import Feed
+from mercato.gateway.live.sse import EventStreams
 from mercato.kernel.errors import MercatoError
 from mercato.kernel.ids import OrderId
 from mercato.web.call import Call
+from mercato.web.decode import Body, Query
+from mercato.web.endpoint import PUBLIC, Endpoint, Routes
+from mercato.web.http import Response
 
 FLOOD_BYTES = 64 * 1024
 
@@ -105,3 +109,33 @@ async def _never(_: Call, __: Mapping[str, Any]) -> AsyncGenerator[Told, None]:
 async def _breaks(_: Call, __: Mapping[str, Any]) -> AsyncGenerator[Told, None]:
     yield data(breaks=1)
     raise LookupError("a defect, of which clients must not hear")
+
+
+class Ask(Body, frozen=True):
+    """A POST of an operation."""
+
+    query: str
+    variables: dict[str, Any] | None = None
+
+
+class Asked(Query, frozen=True):
+    """A GET of one."""
+
+    query: str = ""
+
+
+def endpoints_of(streams: EventStreams, stand_in: StandIn) -> list[Endpoint]:
+    """Return where operations are asked for by requests; all are answered with event streams."""
+    api = Routes("graphql")
+
+    @api.post("/graphql", allow=PUBLIC)
+    async def post_graphql(call: Call, body: Ask) -> Response:
+        """Answer an operation with an event stream."""
+        return streams.answer(call, stand_in.run(Operation(body.query, variables=body.variables), call))
+
+    @api.get("/graphql", allow=PUBLIC)
+    async def get_graphql(call: Call, query: Asked) -> Response:
+        """Answer an operation with an event stream."""
+        return streams.answer(call, stand_in.run(Operation(query.query), call))
+
+    return api.endpoints

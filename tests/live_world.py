@@ -14,7 +14,6 @@ from mercato.adapters.bus.inprocess import InProcessBus
 from mercato.contracts.events import Payload
 from mercato.contracts.stores import Store
 from mercato.gateway.live.connection import LiveTerms
-from mercato.gateway.live.executes import Operation
 from mercato.kernel.clock import utc_now
 from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.ids import UserId
@@ -25,17 +24,13 @@ from mercato.runtime.live import Callers, Live
 from mercato.runtime.settings import Settings
 from mercato.web.access_log import AccessLog
 from mercato.web.auth import Stores
-from mercato.web.call import Call
 from mercato.web.cors import Cors
-from mercato.web.decode import Body, Query
-from mercato.web.endpoint import PUBLIC, Endpoint, Routes
-from mercato.web.http import Response
 from mercato.web.limits import Allowance, Limits
 from mercato.web.metrics import RequestMetrics
 from mercato.web.router import Router
 from mercato.web.shell import Shell
 from mercato.web.sockets import Sockets, SocketTerms
-from tests.live_stand_in import StandIn
+from tests.live_stand_in import StandIn, endpoints_of
 from tests.reach import listening
 
 LASTING = timedelta(hours=1)
@@ -64,19 +59,6 @@ class Tokens:
         if principal is None or principal.user_id in self.cut:
             raise Unauthenticated("The token is not valid.")
         return principal
-
-
-class Ask(Body, frozen=True):
-    """A POST of an operation."""
-
-    query: str
-    variables: dict[str, Any] | None = None
-
-
-class Asked(Query, frozen=True):
-    """A GET of one."""
-
-    query: str = ""
 
 
 @dataclass
@@ -140,7 +122,7 @@ def world(
     live = Live(Settings(**settings), callers, registry, bus)
     stand_in = StandIn(live.feed)
     shell = Shell(
-        Router(_endpoints(live, stand_in)),
+        Router(endpoints_of(live.streams, stand_in)),
         authenticator=callers.authenticator,
         stores=callers.stores,
         limits=callers.limits,
@@ -174,19 +156,3 @@ async def serving(made: World) -> AsyncIterator[World]:
         finally:
             await made.sockets.close(within_s=10)
             await made.shell.under_way.drained()
-
-
-def _endpoints(live: Live, stand_in: StandIn) -> list[Endpoint]:
-    api = Routes("graphql")
-
-    @api.post("/graphql", allow=PUBLIC)
-    async def post_graphql(call: Call, body: Ask) -> Response:
-        """Answer an operation with an event stream."""
-        return live.streams.answer(call, stand_in.run(Operation(body.query, variables=body.variables), call))
-
-    @api.get("/graphql", allow=PUBLIC)
-    async def get_graphql(call: Call, query: Asked) -> Response:
-        """Answer an operation with an event stream."""
-        return live.streams.answer(call, stand_in.run(Operation(query.query), call))
-
-    return api.endpoints

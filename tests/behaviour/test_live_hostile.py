@@ -9,7 +9,7 @@ import pytest
 from mercato.gateway.live.connection import LiveTerms
 from mercato.runtime.live import MAX_MESSAGE
 from mercato.web.sockets import SocketTerms
-from tests.frames import BINARY, CLOSE, PING, TEXT, Frames, frames, upgrade
+from tests.frames import BINARY, CLOSE, PING, TEXT, Frames, frames, leave, upgrade
 from tests.live_stand_in import FLOOD_BYTES
 from tests.live_world import World, serving, world
 from tests.unit.test_live_feed import encoded, status_changed
@@ -217,7 +217,7 @@ async def test_what_comes_with_the_handshake_is_nobodys(live: World) -> None:
     assert head.startswith("HTTP/1.1 101 ")
     client = Frames(reader, writer, head)
     await client.enter()
-    writer.close()
+    await leave(writer)
 
 
 async def test_many_sockets_come_and_go_among_requests(live: World) -> None:
@@ -230,7 +230,7 @@ async def test_many_sockets_come_and_go_among_requests(live: World) -> None:
                 assert told["payload"]["data"]["whoami"] == f"user-{number}@example.com"
                 plain = await upgrade(live.port, "/nowhere", {"Upgrade": None})
                 assert plain.head.startswith("HTTP/1.1 404 ")
-                plain.writer.close()
+                await leave(plain.writer)
 
     await asyncio.gather(*(one(number) for number in range(40)))
     await until(lambda: len(live.sockets) == 0)

@@ -98,6 +98,8 @@ def test_operations_beyond_the_most_are_refused_and_the_others_go_on(conversatio
         '{"type": "subscribe", "id": "", "payload": {"query": "{ me }"}}',
         '{"type": "subscribe", "id": "' + 129 * "a" + '", "payload": {"query": "{ me }"}}',
         '{"type": "complete"}',
+        '{"type": "subscribe", "id": "a", "payload": {"query": "{ me }", "variables": {"a": "\\u0000"}}}',
+        '{"type": "subscribe", "id": "a", "payload": {"query": "{ a(b: \\"\\\\u0000\\") }"}}',
         '{"type": "ping", "payload": 1}',
         '{"type": "ping", "payload": ' + 50_000 * "[" + "}",
         '{"type": "ping", "payload": {"a": ' + 50_000 * "[" + 50_000 * "]" + "}}",

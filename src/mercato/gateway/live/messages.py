@@ -86,6 +86,9 @@ PONG = b'{"type":"pong"}'
 
 def decode(text: str) -> Message:
     """Read a client's message. Raises ValueError, whose words are for the client."""
+    if "\\u0000" in text:
+        # No database takes it; nor is it of any use where a document escapes it once more.
+        raise ValueError("Invalid message: it must not contain NUL")
     try:
         message: Message = _decoder.decode(text)
     except (msgspec.MsgspecError, RecursionError) as error:
