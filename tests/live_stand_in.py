@@ -10,8 +10,10 @@ import msgspec
 from mercato.gateway.live.executes import Operation, Result
 from mercato.gateway.live.feed import Feed
 from mercato.gateway.live.sse import EventStreams
+from mercato.kernel.acting import acting_for
 from mercato.kernel.errors import MercatoError
 from mercato.kernel.ids import OrderId
+from mercato.kernel.passing import request_id
 from mercato.web.call import Call
 from mercato.web.decode import Body, Query
 from mercato.web.endpoint import PUBLIC, Endpoint, Routes
@@ -59,6 +61,7 @@ class StandIn:
             "whoami": _whoami,
             "never": _never,
             "breaks": _breaks,
+            "fence": _fence,
             "flood": self._flood,
         }
         self.fields = own | self.fields
@@ -99,6 +102,10 @@ class StandIn:
 
 async def _whoami(call: Call, _: Mapping[str, Any]) -> AsyncGenerator[Told, None]:
     yield data(whoami=None if call.caller is None else call.caller.email, store=call.tenant)
+
+
+async def _fence(call: Call, _: Mapping[str, Any]) -> AsyncGenerator[Told, None]:
+    yield data(fence=acting_for(), passed=request_id() == call.request_id)
 
 
 async def _never(_: Call, __: Mapping[str, Any]) -> AsyncGenerator[Told, None]:

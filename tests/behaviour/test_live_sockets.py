@@ -12,6 +12,7 @@ from gql.transport.websockets import WebsocketsTransport
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import StoreStatus
 from mercato.web.limits import Allowance
+from tests.event_stream import event_stream
 from tests.frames import BINARY, CLOSE, PING, PONG, TEXT, answer, frames, upgrade
 from tests.live_world import World, serving, world
 from tests.unit.test_live_feed import encoded, paid, status_changed
@@ -112,6 +113,17 @@ async def test_whoever_may_not_come_in_is_told_so(live: World, told: dict[str, s
         assert code == 4403
         assert reason
     await until(lambda: [line["code"] for line in live.told()] == ["4403"])
+
+
+async def test_operations_work_for_their_store_behind_the_second_fence(live: World) -> None:
+    async with (
+        frames(live.port) as client,
+        event_stream(live.port, "{ fence }", live.tokens.issue("ann")) as stream,
+    ):
+        await client.enter(**{"X-Tenant-Id": "other"})
+        await client.ask("1", "{ fence }")
+        assert (await client.hear())["payload"]["data"] == {"fence": "other", "passed": True}
+        assert (await stream.event())[1]["data"] == {"fence": "shop", "passed": True}
 
 
 async def test_payments_are_told_as_orders_are(live: World) -> None:

@@ -12,7 +12,7 @@ from gql.transport.websockets import WebsocketsTransport
 
 from tests.brokers import skip_without_rabbitmq
 from tests.event_stream import event_stream
-from tests.frames import frames
+from tests.frames import answer, frames, upgrade
 from tests.rabbitmq_server import RabbitmqServer
 from tests.running import Platform, Store, add_product, free_port, open_store, order_of
 from tests.system.test_split import Split, split
@@ -182,7 +182,8 @@ async def test_a_subscription_outlives_the_broker_and_hears_what_comes_after(
 async def test_a_gateway_without_a_broker_refuses_subscriptions_and_answers_all_else(
     services: Split, store: Store, shared: dict[str, str], tmp_path: Path
 ) -> None:
-    deaf = gateway_of(services, tmp_path, **shared)
+    proxied = {"MERCATO_TRUSTED_PROXIES": "127.0.0.1", "MERCATO_ADDRESS_SOCKETS": "1"}
+    deaf = gateway_of(services, tmp_path, **proxied, **shared)
     deaf.start()
     try:
         async with frames(deaf.port) as client:
@@ -196,6 +197,11 @@ async def test_a_gateway_without_a_broker_refuses_subscriptions_and_answers_all_
                 "error",
                 "SERVICE_UNAVAILABLE",
             )
+            # Whom a trusted proxy speaks for is another client; the same one has had its socket.
+            async with frames(deaf.port, **{"X-Forwarded-For": "192.0.2.7"}) as another:
+                await another.enter()
+                refused_too = await upgrade(deaf.port, headers={"X-Forwarded-For": "192.0.2.7"})
+                assert await answer(refused_too) == (429, "RATE_LIMIT_EXCEEDED")
         async with deaf.client(store.customer) as shop:
             assert (await shop.get("/api/v1/users/me")).status == 200
     finally:

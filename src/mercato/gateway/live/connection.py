@@ -13,7 +13,9 @@ from mercato.gateway.live.executes import Executes, Operation, Result
 from mercato.gateway.live.failures import errors_in, errors_of
 from mercato.gateway.live.protocol import Act, Close, Conversation, Identify, Phase, Refuse, Send, Start, Stop
 from mercato.gateway.live.session import Session, Sessions
+from mercato.kernel.acting import act_for
 from mercato.kernel.errors import Kind, MercatoError
+from mercato.kernel.passing import passing
 from mercato.web.errors import InternalError
 from mercato.web.handshake import offered
 from mercato.web.sockets import GOING_AWAY, Opening, Socket, SocketClosed
@@ -145,7 +147,9 @@ class Connection:
         last = b""
         try:
             call = await self._session.call(self._opening.request_id)
-            last = await self._follow(operation_id, self._executes.run(operation, call), self._session)
+            act_for(call.tenant)
+            with passing(call.request_id, None):
+                last = await self._follow(operation_id, self._executes.run(operation, call), self._session)
         except SocketClosed:
             return
         except MercatoError as error:

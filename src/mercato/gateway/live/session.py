@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from mercato.kernel.acting import as_platform
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.principal import Principal
@@ -45,6 +46,7 @@ class Session:
         """The store that it acts in."""
         return self._acting.tenant
 
+    @as_platform
     async def check(self) -> None:
         """Make sure that the token holds, and the store is open. It costs little: both are remembered.
 
@@ -80,6 +82,7 @@ class Sessions:
         self.limits = limits
         self.clock = clock
 
+    @as_platform
     async def open(
         self, headers: Mapping[str, str], client: str, told: Mapping[str, Any] | None = None
     ) -> Session:

@@ -12,7 +12,9 @@ from mercato.gateway.live.counts import Counts
 from mercato.gateway.live.executes import Result
 from mercato.gateway.live.failures import answer_of
 from mercato.gateway.live.session import Session, Sessions
+from mercato.kernel.acting import act_for
 from mercato.kernel.errors import MercatoError
+from mercato.kernel.passing import passing
 from mercato.web.call import Call
 from mercato.web.errors import InternalError
 from mercato.web.http import Chunks, Response
@@ -67,7 +69,7 @@ class EventStreams:
         try:
             with self._counts.following("sse"):
                 session = await self._sessions.open(call.headers, call.client)
-                async with aclosing(results), aclosing(self._bodies(results, session, gone)) as bodies:
+                async with aclosing(results), aclosing(self._bodies(call, results, session, gone)) as bodies:
                     async for body in bodies:
                         yield body
         except MercatoError as error:
@@ -76,11 +78,13 @@ class EventStreams:
             log.exception("operation failed", extra={"request_id": call.request_id})
             yield _next(answer_of(InternalError("Something went wrong on our side."))) + _COMPLETE
 
-    async def _bodies(self, results: AsyncIterator[Result], session: Session, gone: asyncio.Event) -> Chunks:
+    async def _bodies(
+        self, call: Call, results: AsyncIterator[Result], session: Session, gone: asyncio.Event
+    ) -> Chunks:
         """Yield what is sent, until the operation, the client, the token or the process comes to its end."""
         loop = asyncio.get_running_loop()
         latest, spoken = loop.time() + LONGEST_S, loop.time()
-        coming = asyncio.ensure_future(_following(results))
+        coming = asyncio.ensure_future(_following(call, results))
         try:
             while not self._closing.is_set() and not gone.is_set() and loop.time() < latest:
                 await asyncio.wait([coming], timeout=self._pause(session))
@@ -92,7 +96,7 @@ class EventStreams:
                         return
                     yield _next(result.body)
                     spoken = loop.time()
-                    coming = asyncio.ensure_future(_following(results))
+                    coming = asyncio.ensure_future(_following(call, results))
                 elif loop.time() - spoken >= self._keep_alive_s:
                     yield _SILENCE
                     spoken = loop.time()
@@ -108,8 +112,11 @@ class EventStreams:
         return min(max(left, 0.0), _LOOK_S)
 
 
-async def _following(results: AsyncIterator[Result]) -> Result | None:
-    return await anext(results, None)
+async def _following(call: Call, results: AsyncIterator[Result]) -> Result | None:
+    """Return the next answer, made for the call as in its own request; None at the end."""
+    act_for(call.tenant)
+    with passing(call.request_id, None):
+        return await anext(results, None)
 
 
 def _next(body: bytes) -> bytes:
