@@ -13,15 +13,20 @@ from pathlib import Path
 
 _FOLDER = "/proc/self/fd" if Path("/proc/self/fd").exists() else "/dev/fd"
 
+_own: set[int] = set()
+"""The numbers of those made here, which nobody looks for."""
+
 _Addresses = tuple[tuple[str, int], tuple[str, int]]
 
 
 class Connection:
-    """A descriptor of one's own for a connection that the server has. It is to be closed, or taken."""
+    """A descriptor of one's own for a connection that the server has. It is to be closed, or given up."""
 
     def __init__(self, duplicate: socket.socket) -> None:
         duplicate.settimeout(0)
         self.socket = duplicate
+        self._number = duplicate.fileno()
+        _own.add(self._number)
 
     async def room(self) -> None:
         """Wait until the system takes more to send: then what was sent before is out of the process."""
@@ -43,8 +48,13 @@ class Connection:
         with contextlib.suppress(OSError):
             self.socket.shutdown(socket.SHUT_RDWR)
 
+    def give_up(self) -> None:
+        """Take note that somebody else is about to close it."""
+        _own.discard(self._number)
+
     def close(self) -> None:
-        """Give the descriptor back; the connection goes on."""
+        """Close the descriptor; the connection goes on."""
+        self.give_up()
         self.socket.close()
 
 
@@ -53,7 +63,7 @@ def connection_between(client: str, server: str) -> Connection | None:
     wanted = (_split(client), _split(server))
     # The lowest first: the system gives a new connection the lowest number that is free.
     for number in sorted(int(name) for name in os.listdir(_FOLDER)):  # noqa: PTH208  a Path each costs more
-        if _addresses(number) != wanted:
+        if number in _own or _addresses(number) != wanted:
             continue
         try:
             duplicate = os.dup(number)

@@ -19,20 +19,23 @@ async def converse(sockets: Sockets, admitted: Admitted, scope: Scope, transport
     """Make a connection of the server's a WebSocket, and let the conversation begin."""
     from mercato.web.websocket import WebSocket  # noqa: PLC0415  most processes never have one
 
-    try:
-        connection = connection_between(scope.client, scope.server)
-        if connection is None:
-            raise ConnectionResetError("the client is gone")
-        # The server sends this, closes its own descriptor, and knows nothing of what follows.
-        transport.response_empty(101, admitted.headers)
-        _, socket = await asyncio.get_running_loop().connect_accepted_socket(
-            lambda: WebSocket(admitted.route.max_message, sockets.terms), connection.socket
-        )
-    except OSError as error:
+    connection = connection_between(scope.client, scope.server)
+    if connection is None:
+        # The client is gone already.
         sockets.leave(admitted)
-        log.warning("no socket came of a handshake", extra={"cause": repr(error)})
         transport.response_empty(503, [])
         return
+    # The server sends this, closes its own descriptor, and knows nothing of what follows.
+    transport.response_empty(101, admitted.headers)
+    try:
+        _, socket = await asyncio.get_running_loop().connect_accepted_socket(
+            lambda: WebSocket(admitted.route.max_message, sockets.terms, connection.give_up),
+            connection.socket,
+        )
+    except BaseException:
+        sockets.leave(admitted)
+        connection.close()
+        raise
     sockets.start(admitted, socket)
 
 

@@ -7,6 +7,7 @@ either, and one that takes nothing for too long is cut off; so is one that does 
 import asyncio
 import logging
 from collections import deque
+from collections.abc import Callable
 
 from websockets.exceptions import InvalidState
 from websockets.frames import Frame, Opcode
@@ -27,9 +28,11 @@ _REASON_BYTES = 123
 class WebSocket(asyncio.Protocol):
     """See web.sockets.Socket."""
 
-    def __init__(self, max_message: int, terms: SocketTerms) -> None:
+    def __init__(self, max_message: int, terms: SocketTerms, lost: Callable[[], None]) -> None:
+        """`lost` is called before the connection is closed."""
         self.code: int | None = None
         self._terms = terms
+        self._lost = lost
         self._frames = Protocol(Side.SERVER, state=OPEN, max_size=max_message)
         self._parts: list[bytes | bytearray | memoryview] = []
         self._kind = Opcode.TEXT
@@ -118,6 +121,7 @@ class WebSocket(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002  the code says enough
         """Take note that it is over."""
         self._timer.cancel()
+        self._lost()
         self._end()
         self._room.set()
         self._gone.set()
