@@ -42,10 +42,11 @@ class GatewayShell(Shell):
         check_framing(request.headers)
         service, endpoint = self._table.find(request.method, request.path)
         if service is None:
-            # It is for everybody, and only services can tell what a token is worth.
-            request.headers = {
-                name: value for name, value in request.headers.items() if name != "authorization"
-            }
+            if not endpoint.in_contract:
+                # It is for everybody, so whoever has a token that is no good must have it, too.
+                request.headers = {
+                    name: value for name, value in request.headers.items() if name != "authorization"
+                }
             return await super()._answer(request, seen, task)
         told = self._limits.of_address(request.client, seen.at)
         seen.limits = told if isinstance(told, list) else await told

@@ -101,7 +101,7 @@ def _closed(neighbour: Neighbour) -> Check:
 
 
 @dataclass(slots=True)
-class _Identity:
+class Identity:
     """Who verifies tokens, and what that needs."""
 
     authenticator: Authenticator
@@ -117,7 +117,7 @@ class _Service:
     """One service, wired, and what it is to others."""
 
     parts: ServiceParts
-    identity: _Identity
+    identity: Identity
     internal: Internal
     books: ReadBooks
     workers: list[tuple[str, Worker]] = field(default_factory=list)
@@ -129,6 +129,7 @@ class Apart:
     """A service and its life; see runtime.server.Served."""
 
     patient = True
+    sockets = None
 
     def __init__(
         self,
@@ -145,7 +146,7 @@ class Apart:
         wired = _WIRE[service](settings, clock, self.neighbours)
         self.process = _process(service, settings, clock, wired, self.neighbours)
         _serve_common(wired, self.process)
-        shell, health = application(
+        shell, health, _ = application(
             self.process, settings, write, registry, clock, neighbours=self.neighbours.checks()
         )
         internal = None
@@ -214,7 +215,7 @@ def _process(
     return Process(composition, clock=clock, retention=timedelta(seconds=settings.outbox_retention))
 
 
-def _limits(settings: Settings, identity: _Identity, neighbours: Neighbours) -> Limiter:
+def _limits(settings: Settings, identity: Identity, neighbours: Neighbours) -> Limiter:
     """Return the limits: shared ones save the day's counts from users alone."""
     if neighbours.shared is None:
         return settings.limits(identity.quotas)
@@ -245,7 +246,7 @@ async def with_keys_under_way(process: Process, name: str, books: ServiceBooks) 
     return msgspec.structs.replace(books, keys_under_way=sorted({*unsent, *parked}))
 
 
-def _remote_identity(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Identity:
+def remote_identity(settings: Settings, clock: Clock, neighbours: Neighbours) -> Identity:
     """Verify tokens by the keys that users tells, and find stores by asking it."""
     users = neighbours["users"]
     terms = TokenTerms(
@@ -267,7 +268,7 @@ def _remote_identity(settings: Settings, clock: Clock, neighbours: Neighbours) -
     if secret is not None:
         quotas = QuotasClient(users)
         workers.append(("cuts", CutsFollower(cuts_of(users), revocations.restore).follow))
-    return _Identity(
+    return Identity(
         authenticator,
         directory.find_for_call,
         quotas,
@@ -286,7 +287,7 @@ def _hash_secret(settings: Settings, clock: Clock) -> bytes:
 def _users(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service:
     users = build_users(settings, clock, neighbours.shared)
     follower = CutsFollower(users.cuts.since, users.cuts.restore)
-    identity = _Identity(
+    identity = Identity(
         users.verifier,
         users.find_store,
         users.quotas,
@@ -320,7 +321,7 @@ def _products(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Serv
         return ServiceBooks(stock=stock, holds=holds)
 
     orphans = products.orphan_worker(OrderDeskClient(neighbours["orders"]))
-    identity = _remote_identity(settings, clock, neighbours)
+    identity = remote_identity(settings, clock, neighbours)
     return _Service(products.parts, identity, internal, books, workers=[("orphans", orphans)])
 
 
@@ -333,7 +334,7 @@ def _orders(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Servic
     async def books() -> ServiceBooks:
         return ServiceBooks(orders=await orders.store.books())
 
-    return _Service(orders.parts, _remote_identity(settings, clock, neighbours), internal, books)
+    return _Service(orders.parts, remote_identity(settings, clock, neighbours), internal, books)
 
 
 def _payments(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service:
@@ -347,7 +348,7 @@ def _payments(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Serv
 
     return _Service(
         payments.parts,
-        _remote_identity(settings, clock, neighbours),
+        remote_identity(settings, clock, neighbours),
         internal,
         books,
         before_start=[] if settings.database_url else [payments.take_up],
@@ -364,7 +365,7 @@ def _notifications(settings: Settings, clock: Clock, neighbours: Neighbours) -> 
 
     return _Service(
         notifications.parts,
-        _remote_identity(settings, clock, neighbours),
+        remote_identity(settings, clock, neighbours),
         Internal(),
         books,
         before_start=[] if settings.database_url else [notifications.take_up],

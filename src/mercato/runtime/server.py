@@ -25,6 +25,7 @@ from mercato.web.health import Health, Phase
 from mercato.web.http import Request, Response
 from mercato.web.rsgi import RsgiApp
 from mercato.web.shell import Shell
+from mercato.web.sockets import Sockets
 from mercato.web.under_way import UnderWay
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,8 @@ log = logging.getLogger(__name__)
 HEADER_DEADLINE_MS = 10_000
 PARENT_PIPE = "_MERCATO_PARENT_PIPE"
 """Names a file descriptor that is at its end when this process's parent is gone."""
+_SOCKETS_S = 10.0
+"""How long clients of sockets get to agree that it is over."""
 # Requests leave little garbage in cycles; looking for it seldom saves a twentieth of the CPU.
 _GC_THRESHOLD = (10_000, 20, 50)
 
@@ -47,6 +50,11 @@ class Served(Protocol):
     @property
     def under_way(self) -> UnderWay:
         """The requests under way."""
+        ...
+
+    @property
+    def sockets(self) -> Sockets | None:
+        """The sockets, if there are any."""
         ...
 
     @property
@@ -76,8 +84,9 @@ class Whole:
 
     patient = False
 
-    def __init__(self, process: Process, shell: Shell, health: Health) -> None:
+    def __init__(self, process: Process, shell: Shell, health: Health, sockets: Sockets | None) -> None:
         self.health = health
+        self.sockets = sockets
         self.under_way = shell.under_way
         self.handle = shell.handle
         self.start = process.start
@@ -226,7 +235,7 @@ def _stop_or_exit(stopping: asyncio.Event, number: int) -> None:
 
 def _server(served: Served, settings: Settings) -> Server:
     return Server(
-        RsgiApp(served),
+        RsgiApp(served, served.sockets),
         address=settings.host,
         port=settings.port,
         interface=Interfaces.RSGI,
@@ -259,6 +268,9 @@ async def _drain(served: Served, server: Server, serving: "asyncio.Task[None]", 
     server.stop()  # type: ignore[no-untyped-call]  # it ships without annotations
     try:
         async with asyncio.timeout(deadline_s):
+            if served.sockets is not None:
+                # Event streams end with them, for which the server waits.
+                await served.sockets.close(min(deadline_s, _SOCKETS_S))
             await serving
             await served.under_way.drained()
     except TimeoutError:

@@ -141,6 +141,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: Annotated[str, _doc("other origins that browsers may call from, comma-separated, or *")] = (
         ""
     )
+    sockets: Annotated[
+        int, _doc("open sockets and event streams of a process, which subscriptions need", ge=1, le=1_000_000)
+    ] = 1_000
+    address_sockets: Annotated[int, _doc("those of one client address", ge=1, le=1_000_000)] = 100
+    socket_operations: Annotated[int, _doc("operations at once over one socket", ge=1, le=10_000)] = 50
+    socket_ping: Annotated[_Seconds, _doc("seconds until a silent socket is asked, and cut off after")] = 20.0
     request_deadline: Annotated[_Seconds, _doc("seconds a request may take")] = 30.0
     drain_deadline: Annotated[_Seconds, _doc("seconds that requests under way get to finish at a stop")] = (
         30.0

@@ -265,14 +265,27 @@ class Shell:
         """Return the call, in its store and within that store's limits."""
         if endpoint.storeless or not endpoint.in_contract:
             # Health, metrics and the like belong to no store, and must not depend on one.
-            return Call(seen.request_id, DEFAULT_TENANT, seen.at, request.client, seen.caller)
+            return Call(
+                seen.request_id, DEFAULT_TENANT, seen.at, request.client, seen.caller, headers=request.headers
+            )
         acting = await self._stores.acting_in(request, seen.caller)
         seen.tenant, seen.caller, seen.away = acting.tenant, acting.caller, acting.home is not None
+        tier = None
         if acting.caller is not None and not acting.caller.names_store and acting.store is not None:
-            told = self._limits.of_store(acting.tenant, acting.store.tier, seen.at)
+            tier = acting.store.tier
+            told = self._limits.of_store(acting.tenant, tier, seen.at)
             seen.limits = (told if isinstance(told, list) else await told) or seen.limits
         act_for(acting.tenant)
-        return Call(seen.request_id, acting.tenant, seen.at, request.client, acting.caller)
+        return Call(
+            seen.request_id,
+            acting.tenant,
+            seen.at,
+            request.client,
+            acting.caller,
+            headers=request.headers,
+            limits=self._limits,
+            tier=tier,
+        )
 
     def _options(self, request: Request) -> Response:
         allowed = self._router.allowed(request.path)
