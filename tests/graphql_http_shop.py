@@ -5,6 +5,8 @@ from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from prometheus_client import CollectorRegistry
+
 from mercato.gateway.graphql.bindings import Args, Bound, Events, Load, Resolve
 from mercato.gateway.graphql_http.operations import Operations, Told
 from mercato.kernel.errors import Unauthenticated, Unavailable
@@ -155,6 +157,7 @@ class GraphqlShop:
     """What is in the shop, and what was asked of it."""
 
     settings: Settings = field(default_factory=Settings)
+    registry: CollectorRegistry = field(default_factory=CollectorRegistry)
     expires_in: int = 900
     asked: list[str] = field(default_factory=list)
     """The root fields that were executed, in order."""
@@ -278,7 +281,7 @@ async def _events(results: AsyncGenerator[Told, None]) -> Chunks:
 
 
 def operations(shop: GraphqlShop) -> Operations:
-    return graphql.operations(shop.settings, shop.bound, lambda call: call)
+    return graphql.operations(shop.settings, shop.bound, lambda call: call, shop.registry)
 
 
 def endpoints(shop: GraphqlShop, *, streams: bool = True) -> list[Endpoint]:

@@ -391,3 +391,34 @@ async def test_an_operation_that_takes_too_long_is_given_up() -> None:
         assert answer.headers["retry-after"] == "1"
     batch = await send("POST", "/graphql", [{"query": "{ slow }"}, {"query": PRODUCTS}])
     assert [each.get("data") for each in batch.json] == [None, LAMP]
+
+
+async def test_the_metrics_tell_what_became_of_operations(shop: GraphqlShop, send: Client) -> None:
+    for asked in (
+        {"query": PRODUCTS},
+        {"query": PRODUCTS},
+        {"query": "{ orders { data { id } } }"},
+        {"query": "{"},
+        {"query": "{ nothing { at } all }"},
+        {"extensions": {"persistedQuery": {"version": 1, "sha256Hash": "0" * 64}}},
+        [{"query": LOGIN}, {"query": "{"}],
+    ):
+        await send("POST", "/graphql", asked)
+    await send("POST", "/graphql", {"query": SUBSCRIPTION}, headers=EVENTS | bearer("ann"))
+    counted = {
+        tuple(sample.labels.values()): sample.value
+        for family in shop.registry.collect()
+        for sample in family.samples
+        if sample.name.endswith("_total")
+    }
+    assert counted == {
+        ("query", "good"): 2,
+        ("query", "with_errors"): 1,
+        ("mutation", "good"): 1,
+        ("subscription", "good"): 2,
+        ("unknown", "refused"): 4,
+        ("UNAUTHORIZED",): 1,
+        ("GRAPHQL_PARSE_FAILED",): 2,
+        ("GRAPHQL_VALIDATION_FAILED",): 2,
+        ("PERSISTED_QUERY_NOT_FOUND",): 1,
+    }

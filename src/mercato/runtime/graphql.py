@@ -3,9 +3,12 @@
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from prometheus_client import CollectorRegistry
+
 from mercato.gateway.graphql.bindings import Bound, Context
 from mercato.gateway.graphql.limits import Limits
 from mercato.gateway.graphql_http.answering import Answering, Streams
+from mercato.gateway.graphql_http.counts import Counts
 from mercato.gateway.graphql_http.documents import Documents, hashes
 from mercato.gateway.graphql_http.operations import Operations, Prepare
 from mercato.gateway.graphql_http.routes import Offer, routes
@@ -19,7 +22,10 @@ _READING_S = 10.0
 
 
 def operations(
-    settings: Settings, bound: Callable[[], Bound], context: Callable[[Call], Context]
+    settings: Settings,
+    bound: Callable[[], Bound],
+    context: Callable[[Call], Context],
+    registry: CollectorRegistry,
 ) -> Operations:
     """Return the operations on a schema. `context` is what its bindings get of a call.
 
@@ -41,7 +47,7 @@ def operations(
         return lambda query, variables, name: engine.prepare(Operation(query, variables, name))
 
     documents = Documents(trusted, persisted=settings.graphql_persisted_queries)
-    return Operations(load_engine, documents, context, deadline_s=settings.graphql_deadline)
+    return Operations(load_engine, documents, context, Counts(registry), deadline_s=settings.graphql_deadline)
 
 
 def endpoints(settings: Settings, carried_out: Operations, streams: Streams | None) -> list[Endpoint]:

@@ -17,7 +17,7 @@ from mercato.gateway.graphql_http.operations import (
     Operations,
     Prepared,
     Told,
-    refusal,
+    answer_of,
 )
 from mercato.kernel.errors import BadRequest, MercatoError
 from mercato.web.call import Call
@@ -50,7 +50,7 @@ class ChangeByGet(MethodNotAllowed):
 
 
 def _refusal(error: MercatoError, request_id: str) -> bytes:  # noqa: ARG001  it is in a header
-    return encode(refusal(error))
+    return encode(answer_of(error))
 
 
 def _bare(data: bytes, _: PageMeta | None) -> bytes:
@@ -138,7 +138,7 @@ class Answering:
         except Refused as error:
             return error.result
         except MercatoError as error:
-            return refusal(error)
+            return answer_of(error)
 
     def _kept(self, result: Result, kind: str) -> Response:
         """Answer what caches may keep: it is the same for everybody."""

@@ -11,6 +11,7 @@ import msgspec
 from mercato.gateway.graphql.answer import ErrorExtensions, Problem, Refused, Result, encode
 from mercato.gateway.graphql.bindings import Context
 from mercato.gateway.graphql_http.asked import Asked
+from mercato.gateway.graphql_http.counts import NOT_KNOWN, Counts
 from mercato.gateway.graphql_http.documents import Documents
 from mercato.kernel.errors import MercatoError, Unavailable
 from mercato.web.call import Call
@@ -86,6 +87,7 @@ class Operations:
         load: Callable[[], Prepare],
         documents: Documents,
         context: Callable[[Call], Context],
+        counts: Counts,
         *,
         deadline_s: float,
     ) -> None:
@@ -96,15 +98,20 @@ class Operations:
         self._load = load
         self._documents = documents
         self._context = context
+        self._counts = counts
         self._deadline_s = deadline_s
         self._prepare: Prepare | None = None
         self._loading = asyncio.Lock()
 
     async def prepare(self, asked: Asked) -> Prepared:
         """Read and check what is asked for. Raises Refused, BadRequest."""
-        query = self._documents.find(asked)
-        prepare = self._prepare or await self._loaded()
-        prepared = prepare(query, asked.variables or {}, asked.operation_name or None)
+        try:
+            query = self._documents.find(asked)
+            prepare = self._prepare or await self._loaded()
+            prepared = prepare(query, asked.variables or {}, asked.operation_name or None)
+        except Refused as refusal:
+            self._counts.answered(NOT_KNOWN, refusal.result)
+            raise
         self._documents.remember(asked)
         return prepared
 
@@ -112,9 +119,13 @@ class Operations:
         """Execute a query or a mutation. Raises Unavailable if it takes too long."""
         try:
             async with asyncio.timeout(self._deadline_s):
-                return await prepared.execute(self._context(call))
+                result = await prepared.execute(self._context(call))
         except TimeoutError:
-            raise Unavailable("The operation took too long.") from None
+            late = Unavailable("The operation took too long.")
+            self._counts.answered(prepared.kind, answer_of(late))
+            raise late from None
+        self._counts.answered(prepared.kind, result)
+        return result
 
     async def follow(self, prepared: Prepared, call: Call) -> AsyncGenerator[Told, None]:
         """Execute an operation of any kind: give one answer, or for a subscription one for each event."""
@@ -124,8 +135,10 @@ class Operations:
         try:
             async with aclosing(prepared.subscribe(self._context(call))) as results:
                 async for result in results:
+                    self._counts.answered(SUBSCRIPTION, result)
                     yield told(result)
         except Refused as refusal:
+            self._counts.answered(SUBSCRIPTION, refusal.result)
             yield told(refusal.result)
 
     async def run(self, operation: Sent, call: Call) -> AsyncGenerator[Told, None]:
@@ -157,6 +170,6 @@ def told(result: Result) -> Told:
     return Told(encode(result), executed=result.data is not msgspec.UNSET)
 
 
-def refusal(error: MercatoError) -> Result:
+def answer_of(error: MercatoError) -> Result:
     """Return the answer to what is refused with one of the codes of REST."""
     return Result(errors=(Problem(error.message, ErrorExtensions(error.code, error.details)),))
