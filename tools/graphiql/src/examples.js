@@ -1,10 +1,13 @@
 /* The documents that one begins with; the demo's names are in them (`mercato up --demo`). */
 
-const register = `# Make an account in the store named above. Then sign in with it, there on the right.
+const register = `# Make an account in the store named above.
+# Then sign in with it, on the right of that.
 mutation Register {
   register(input: {
-    email: "user@example.com", password: "password123",
-    firstName: "John", lastName: "Doe"
+    email: "user@example.com"
+    password: "password123"
+    firstName: "John"
+    lastName: "Doe"
   }) {
     token
     user { id email fullName }
@@ -12,12 +15,19 @@ mutation Register {
 }
 `;
 
-const order = `# Sign in first (above, on the right). A productId is an id or a SKU.
-# Prices are the catalogue's: a unitPrice is only compared with it, and can be left out.
+const order = `# Sign in first (above, on the right).
+# A productId is an id or a SKU. A unitPrice
+# is only compared with the catalogue's.
 mutation PlaceOrder {
   createOrder(input: {
-    shippingAddress: "123 Main St", notes: "careful",
-    items: [{productId: "prod-1", productName: "Brass desk lamp", quantity: 1, unitPrice: 87.00}]
+    shippingAddress: "123 Main St"
+    notes: "careful"
+    items: [{
+      productId: "prod-1"
+      productName: "Brass desk lamp"
+      quantity: 1
+      unitPrice: 87.00
+    }]
   }) {
     id
     status
@@ -27,7 +37,8 @@ mutation PlaceOrder {
 }
 `;
 
-const orders = `# One's own orders; for the staff of a store, all of them.
+const orders = `# One's own orders;
+# for the staff of a store, all of them.
 query Orders {
   orders(limit: 10) {
     data {
