@@ -31,8 +31,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
 
 
 def live_platform(folder: Path, **environ: str) -> Platform:
-    path = {"PYTHONPATH": str(Path(__file__).parents[2])}
-    return Platform(folder, environ=path | environ, program=("tests.live_program", "up"))
+    return Platform(folder, environ=environ)
 
 
 @pytest.fixture(scope="module")

@@ -87,7 +87,7 @@ def application(
         metrics,
         clock,
     )
-    sockets = None
+    sockets = plugged = None
     if composition.graphql is not None:
         live = Live(settings, callers, registry, composition.bus)
         plugged = composition.graphql(live)
@@ -107,6 +107,8 @@ def application(
         max_body=settings.max_body,
     )
     metrics.watch_in_flight(lambda: len(shell.under_way))
+    if plugged is not None:
+        plugged.bind(shell.handle)
     return Application(shell, health, sockets)
 
 

@@ -81,17 +81,10 @@ class Edge:
         services = [name for name in endpoints if name != EVERY]
         upstreams = {name: Upstream(name, settings.url_of(name), self._client, secret) for name in services}
         metrics, proxies = RequestMetrics(registry), _proxies(settings)
-        callers = Callers(
-            _Nobody(),
-            Stores(_no_store),
-            Limits({}, address=Allowance(settings.address_rate, settings.address_burst)),
-            cors_of(settings),
-            AccessLog(write, delay_s=_LOG_DELAY_S),
-            metrics,
-            clock,
-        )
+        callers = _strangers(settings, AccessLog(write, delay_s=_LOG_DELAY_S), metrics, clock)
         checks = {name: _ready(each) for name, each in upstreams.items()}
         self.sockets: Sockets | None = None
+        plugged: Plugged | None = None
         self._process: Process | None = None
         own: list[Endpoint] = []
         if graphql is not None:
@@ -126,6 +119,8 @@ class Edge:
             deadline_s=settings.request_deadline,
         )
         metrics.watch_in_flight(lambda: len(self._shell.under_way))
+        if plugged is not None:
+            plugged.bind(self._shell.handle)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
@@ -150,6 +145,19 @@ class Edge:
     def flush(self) -> None:
         """Write the log lines that wait."""
         self._shell.flush()
+
+
+def _strangers(settings: Settings, access_log: AccessLog, metrics: RequestMetrics, clock: Clock) -> Callers:
+    """Return callers of whom the gateway knows the address alone."""
+    return Callers(
+        _Nobody(),
+        Stores(_no_store),
+        Limits({}, address=Allowance(settings.address_rate, settings.address_burst)),
+        cors_of(settings),
+        access_log,
+        metrics,
+        clock,
+    )
 
 
 class _Nobody:

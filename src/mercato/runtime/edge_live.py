@@ -1,14 +1,20 @@
 """GraphQL in the gateway: who calls is verified there, and events are heard from the broker."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
 from prometheus_client import CollectorRegistry
 
+from mercato.clients.order_reading import OrderReaderClient
+from mercato.clients.payment_reading import PaymentReaderClient
+from mercato.clients.product_reading import ProductReaderClient
+from mercato.clients.user_reading import UserReaderClient
 from mercato.gateway.origin import Proxies
 from mercato.runtime.apart import Neighbours, cluster_secret, remote_identity
 from mercato.runtime.broker import broker_of
-from mercato.runtime.live import Callers, Live
+from mercato.runtime.commerce import Readers, plug_in
+from mercato.runtime.live import Callers, Live, Plugged
 from mercato.runtime.prefork import GATEWAY
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings
@@ -65,3 +71,18 @@ class EdgeLive:
         origin = self._proxies.origin(request)
         request.client, request.secure = origin.client, origin.secure
         return origin.host
+
+
+def offered(settings: Settings) -> Callable[[Live, Neighbours], Plugged]:
+    """Return what makes GraphQL of the services apart. It raises WrongSetting."""
+
+    def plug(live: Live, services: Neighbours) -> Plugged:
+        readers = Readers(
+            UserReaderClient(services["users"]),
+            ProductReaderClient(services["products"]),
+            OrderReaderClient(services["orders"]),
+            PaymentReaderClient(services["payments"]),
+        )
+        return plug_in(settings, readers)(live)
+
+    return plug

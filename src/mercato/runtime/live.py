@@ -1,7 +1,7 @@
 """GraphQL over sockets and event streams, put together: what carries it, and what feeds it."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 
 from prometheus_client import CollectorRegistry
@@ -20,7 +20,7 @@ from mercato.web.access_log import AccessLog
 from mercato.web.auth import Authenticator, Stores
 from mercato.web.cors import Cors
 from mercato.web.endpoint import Endpoint
-from mercato.web.http import Request
+from mercato.web.http import Request, Response
 from mercato.web.limits import Limiter
 from mercato.web.metrics import RequestMetrics
 from mercato.web.places import Places
@@ -51,6 +51,8 @@ class Plugged:
     executes: Executes
     endpoints: Sequence[Endpoint] = ()
     """Where operations are asked for by requests."""
+    bind: Callable[[Callable[[Request], Awaitable[Response]]], None] = lambda _: None
+    """Takes what answers the requests of the process, which operations make too."""
 
 
 class Live:
@@ -70,6 +72,8 @@ class Live:
         """
         self._settings = settings
         self._callers = callers
+        self.registry = registry
+        """Where operations are measured, too."""
         self._counts = Counts(registry)
         self._places = Places(settings.sockets, settings.address_sockets)
         self._locate = locate
