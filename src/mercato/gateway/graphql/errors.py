@@ -28,7 +28,7 @@ def told(error: GraphQLError, code: str) -> Problem:
 
 
 class Reporter:
-    """Tells the errors of one request. Of each field it logs one defect, of however many objects."""
+    """Tells the errors of one request. Of each field of the schema it logs one defect, no more."""
 
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
