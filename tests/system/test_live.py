@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import aclosing, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +84,8 @@ async def followed(
     """Subscribe with a third party's client, by its defaults."""
     url = f"ws://127.0.0.1:{platform.port}/graphql"
     transport = WebsocketsTransport(url=url, init_payload={"Authorization": f"Bearer {token}"})
-    async with Client(transport=transport) as client:
-        yield client.subscribe(gql(document))
+    async with Client(transport=transport) as client, aclosing(client.subscribe(gql(document))) as given:
+        yield given
 
 
 async def test_an_order_is_followed_over_sockets_and_streams_by_those_who_may(

@@ -136,6 +136,7 @@ async def test_an_order_that_goes_through_several_services_is_followed_at_the_ga
             async with services.client(store.customer) as shop:
                 assert (await shop.post(f"/api/v1/orders/{order}/cancel")).status == 200
             assert (await anext(given))["orderStatusChanged"] == {"id": order, "status": "cancelled"}
+        await given.aclose()
 
 
 async def test_a_user_who_is_deleted_at_users_is_out_at_the_gateway_soon(

@@ -56,7 +56,10 @@ class Plugged:
 
 
 class Live:
-    """What a process has for operations that go on. `feed` and `streams` are for the schema and HTTP."""
+    """What a process has for operations that go on.
+
+    `feed` and `streams` are for the schema and for HTTP, `settings` and `registry` for whoever makes them.
+    """
 
     def __init__(
         self,
@@ -70,7 +73,8 @@ class Live:
 
         `locate` finds out who the client is behind proxies; see web.sockets.Sockets.
         """
-        self._settings = settings
+        self.settings = settings
+        self.registry = registry
         self._callers = callers
         self.registry = registry
         """Where operations are measured, too."""
@@ -90,7 +94,7 @@ class Live:
         self, executes: Executes, terms: LiveTerms | None = None, socket_terms: SocketTerms | None = None
     ) -> Sockets:
         """Return the sockets at GraphQL's paths, whose operations are carried out by `executes`."""
-        terms = terms or LiveTerms(most_operations=self._settings.socket_operations)
+        terms = terms or LiveTerms(most_operations=self.settings.socket_operations)
 
         async def converse(socket: Socket, opening: Opening) -> None:
             connection = Connection(
@@ -114,7 +118,7 @@ class Live:
             metrics=callers.metrics,
             clock=callers.clock,
             closing=self.closing,
-            terms=socket_terms or SocketTerms(ping_s=self._settings.socket_ping),
+            terms=socket_terms or SocketTerms(ping_s=self.settings.socket_ping),
             **more,
         )
 
