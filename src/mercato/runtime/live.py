@@ -76,8 +76,6 @@ class Live:
         self.settings = settings
         self.registry = registry
         self._callers = callers
-        self.registry = registry
-        """Where operations are measured, too."""
         self._counts = Counts(registry)
         self._places = Places(settings.sockets, settings.address_sockets)
         self._locate = locate
