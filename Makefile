@@ -8,7 +8,7 @@ STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
 .PHONY: help setup setup-engines demo up cluster test test-embedded test-split check fmt lint types coverage bench snapshot \
-  openapi client fuzz clean up-d down logs health migrate-up migrate-down api-docs test-coverage test-performance \
+  openapi client graphiql fuzz clean up-d down logs health migrate-up migrate-down api-docs test-coverage test-performance \
   load-test
 
 help: ## List the commands
@@ -113,6 +113,9 @@ api-docs: setup ## Write the OpenAPI document to dist/openapi.json; /docs of the
 
 client: setup ## Make the Python client from the OpenAPI document
 	@$(BIN)/python -m tools.client
+
+graphiql: ## Bundle the page at /graphql from tools/graphiql; needs Node.js and npm's registry
+	@cd tools/graphiql && npm ci --no-audit --no-fund --silent && npm run --silent build
 
 fuzz: setup ## Send a running platform thousands of requests that its OpenAPI document allows and forbids
 	@FUZZ_EXAMPLES=$${FUZZ_EXAMPLES:-100} FUZZ_SEED=$${FUZZ_SEED:-$$$$} $(BIN)/python -m pytest tests/system/test_openapi_fuzz.py

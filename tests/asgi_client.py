@@ -76,5 +76,8 @@ class Client:
         )
         start, *pieces = outgoing
         assert [piece["more_body"] for piece in pieces] == [True] * (len(pieces) - 1) + [False]
-        received = {name.decode(): value.decode("latin-1") for name, value in start["headers"]}
+        received: dict[str, str] = {}
+        for raw_name, raw_value in start["headers"]:
+            name, value = raw_name.decode(), raw_value.decode("latin-1")
+            received[name] = f"{received[name]}, {value}" if name in received else value
         return Answer(start["status"], received, b"".join(piece["body"] for piece in pieces))

@@ -14,6 +14,7 @@ from mercato.clients.neighbour import Neighbour
 from mercato.kernel.clock import utc_now
 from mercato.runtime.front import Front
 from mercato.web.rsgi import Answers, RsgiApp
+from mercato.web.sockets import Sockets
 from tests.running import free_port
 from tests.shells import open_shell, stores_there
 
@@ -21,11 +22,16 @@ SECRET = ClusterSecret("what the services of the tests sign with", clock=utc_now
 
 
 @asynccontextmanager
-async def listening(answers: Answers) -> AsyncIterator[str]:
+async def listening(answers: Answers, sockets: Sockets | None = None) -> AsyncIterator[str]:
     """Serve on a free port; yield the URL."""
     port = free_port()
     server = Server(
-        RsgiApp(answers), port=port, interface=Interfaces.RSGI, http=HTTPModes.http1, log_enabled=False
+        RsgiApp(answers, sockets),
+        port=port,
+        interface=Interfaces.RSGI,
+        http=HTTPModes.http1,
+        websockets=False,
+        log_enabled=False,
     )
     serving = asyncio.create_task(server.serve())
     while not serving.done():

@@ -71,6 +71,8 @@ class Platform:
     environ: dict[str, str] = field(default_factory=dict)
     port: int = 0
     process: "subprocess.Popen[bytes] | None" = None
+    program: tuple[str, ...] = ("mercato", "up")
+    """A module of Python, and its first words."""
 
     @property
     def url(self) -> str:
@@ -106,7 +108,7 @@ class Platform:
         with (self.folder / "log.txt").open("ab") as log:
             self.process = subprocess.Popen(
                 [
-                    *(sys.executable, "-m", "mercato", "up", *(["--split"] if SPLIT else [])),
+                    *(sys.executable, "-m", *self.program, *(["--split"] if SPLIT else [])),
                     *("--port", str(self.port), "--data", str(self.data)),
                 ],
                 stdout=log,

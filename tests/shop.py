@@ -81,7 +81,7 @@ def item_routes() -> Routes:
     @routes.get("", allow=PUBLIC)
     async def list_items(call: Call, query: ListQuery) -> Page[ItemView]:
         """List items."""
-        return Page([], page_meta(window(query), [], None, 0))
+        return Page([], page_meta(window(query), None, 0, has_more=False))
 
     @routes.post("", status=201, allow=ADMINS, raises=(ItemTaken,))
     async def make_item(call: Call, body: NewItem) -> ItemView:

@@ -5,11 +5,11 @@ from collections import Counter
 
 import pytest
 
-from mercato.contracts.orders import OrderStatus
+from mercato.contracts.orders import OrderPaymentStatus, OrderStatus
 from mercato.contracts.payments import PaymentStatus
 from mercato.kernel.ids import OrderId, uuid7
 from mercato.kernel.tenancy import DEFAULT_TENANT
-from mercato.orders.domain import MAX_TIMELINE, OrderPaymentStatus
+from mercato.orders.domain import MAX_TIMELINE
 from tests.asgi_client import Answer
 from tests.behaviour.orders_desk import BOB, Desk, open_desk, payment
 from tests.conftest import OpenDatabase

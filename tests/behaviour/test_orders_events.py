@@ -5,12 +5,11 @@ from typing import Any
 
 import pytest
 
-from mercato.contracts.orders import OrderStatus, StockState
+from mercato.contracts.orders import OrderPaymentStatus, OrderStatus, StockState
 from mercato.contracts.payments import PaymentStatus
 from mercato.contracts.products import ProductDeleted, ProductUpdated, StockReleased, StockTaken
 from mercato.kernel.ids import OrderId, uuid7
 from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId
-from mercato.orders.domain import OrderPaymentStatus
 from tests.behaviour.orders_desk import (
     HOLD_S,
     Desk,

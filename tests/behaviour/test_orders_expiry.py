@@ -7,12 +7,12 @@ from datetime import timedelta
 import pytest
 
 from mercato.adapters.sql.database import StorageUnavailable
-from mercato.contracts.orders import OrderStatus, StockState
+from mercato.contracts.orders import OrderPaymentStatus, OrderStatus, StockState
 from mercato.contracts.payments import PaymentStatus
 from mercato.kernel.ids import OrderId
 from mercato.kernel.tenancy import DEFAULT_TENANT, TenantId
 from mercato.orders import workers
-from mercato.orders.domain import Order, OrderPaymentStatus
+from mercato.orders.domain import Order
 from tests.behaviour.orders_desk import HOLD_S, Desk, open_desk, payment, product_created, reserved, statuses
 from tests.conftest import OpenDatabase
 

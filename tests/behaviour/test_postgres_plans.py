@@ -20,13 +20,17 @@ from mercato.kernel.paging import Window, time_key
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import TenantId
 from mercato.orders.ports import OrderFilter
+from mercato.orders.stores.reading import SqlOrderReads
 from mercato.orders.stores.sql import SqlOrders
 from mercato.payments.ports import PaymentFilter
+from mercato.payments.stores.reading import SqlPaymentReads
 from mercato.payments.stores.sql import SqlPayments
 from mercato.products.ports import After, Order, Part, ProductFilter, SortBy
 from mercato.products.stores.lists import SqlProductLists
+from mercato.products.stores.reading import SqlCatalogueReads
 from mercato.runtime.folder import SCHEMAS
 from mercato.users.ports import UserFilter
+from mercato.users.stores.reading import SqlUserReads
 from mercato.users.stores.sql_users import page as users_page
 from tests import postgres_server
 from tests.clock import FakeClock
@@ -36,6 +40,7 @@ from tests.postgres_server import ROLES
 pytestmark = [POSTGRES, pytest.mark.usefixtures("engine")]
 
 ROWS, SHOP, NOW = 100_000, TenantId("shop"), FakeClock()()
+IDS = [f"{n:036}" for n in range(1, 400) if n % 10][:100]
 FEW = 6_000
 """Rows that may be looked at one by one, or sorted: what lists bound themselves to."""
 _COLUMNS = """
@@ -234,6 +239,40 @@ async def test_lists_of_orders(explaining: Explaining) -> None:
         await store.search(SHOP, OrderFilter(user, status, since, NOW), window)
     await store.expired(NOW, 10)
     explaining.check(17)
+
+
+@pytest.mark.parametrize("explaining", ["orders"], indirect=True)
+async def test_reading_many_orders(explaining: Explaining) -> None:
+    reads = SqlOrderReads(explaining)  # type: ignore[arg-type]  # what reads ask of a database it has
+    assert len(await reads.many(SHOP, IDS)) == len(IDS)
+    assert len(await reads.histories(SHOP, IDS)) == len(IDS)
+    assert len(await reads.of_users(SHOP, [f"{n:036}" for n in range(1, 101)], 5)) == 5 * 90
+    for window in windows():
+        await reads.page(SHOP, OrderFilter(), window)
+    explaining.check(5)
+
+
+@pytest.mark.parametrize("explaining", ["payments"], indirect=True)
+async def test_reading_many_payments(explaining: Explaining) -> None:
+    reads = SqlPaymentReads(explaining)  # type: ignore[arg-type]  # what reads ask of a database it has
+    assert len(await reads.many(SHOP, IDS)) == len(IDS)
+    assert len(await reads.latest_of(SHOP, IDS)) == len(IDS)
+    explaining.check(2)
+
+
+@pytest.mark.parametrize("explaining", ["users"], indirect=True)
+async def test_reading_many_users(explaining: Explaining) -> None:
+    reads = SqlUserReads(explaining)  # type: ignore[arg-type]  # what reads ask of a database it has
+    assert len(await reads.many(SHOP, IDS)) == len(IDS)
+    explaining.check(1)
+
+
+@pytest.mark.parametrize("explaining", ["products"], indirect=True)
+async def test_reading_many_products(explaining: Explaining) -> None:
+    reads = SqlCatalogueReads(explaining)  # type: ignore[arg-type]  # what reads ask of a database it has
+    assert len(await reads.many(SHOP, IDS)) == len(IDS)
+    assert len(await reads.inventories(SHOP, IDS)) == len(IDS)
+    explaining.check(2)
 
 
 @pytest.mark.parametrize("explaining", ["payments"], indirect=True)

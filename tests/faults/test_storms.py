@@ -70,7 +70,7 @@ class Town:
         self.platform = Embedded(self.settings, clock=self.weather.clock)
         process = self.platform.process
         await process.start()
-        shell, _ = application(
+        shell, *_ = application(
             process, self.settings, lambda _: None, CollectorRegistry(), self.weather.clock
         )
         self.client = Client(AsgiApp(shell))

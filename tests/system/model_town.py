@@ -46,7 +46,7 @@ class Town:
         settings = Settings(data=str(folder))
         self.platform = Embedded(settings, clock=self.clock)
         await self.platform.process.start()
-        shell, _ = application(
+        shell, *_ = application(
             self.platform.process, settings, lambda _: None, CollectorRegistry(), self.clock
         )
         self.client = Client(AsgiApp(shell))

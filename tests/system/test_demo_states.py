@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from mercato.contracts.orders import OrderStatus
-from mercato.orders.domain import OrderPaymentStatus
+from mercato.contracts.orders import OrderPaymentStatus, OrderStatus
 from tests.commands import Server, mercato
 from tests.demo_picture import STORES, picture
 from tests.running import Platform

@@ -9,7 +9,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule, run_state_machine_as_test
 
 from mercato.contracts.events import Events
-from mercato.contracts.orders import OrderCreated, OrderStatus, OrderStatusChanged, StockState
+from mercato.contracts.orders import (
+    OrderCreated,
+    OrderPaymentStatus,
+    OrderStatus,
+    OrderStatusChanged,
+    StockState,
+)
 from mercato.contracts.payments import PaymentStatus
 from mercato.contracts.products import PricedLine
 from mercato.kernel.errors import ValidationFailed
@@ -24,7 +30,6 @@ from mercato.orders.domain import (
     TRANSITIONS,
     InvalidTransition,
     Order,
-    OrderPaymentStatus,
     Placement,
     ReservationPending,
     place,

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mercato.contracts.payments import PaymentMethod, PaymentStatus
+from mercato.contracts.payments import PaymentMethod, PaymentStatus, RefundStatus
 from mercato.kernel.errors import Conflict
 from mercato.kernel.ids import OrderId, PaymentId, UserId
 from mercato.kernel.tenancy import TenantId
@@ -17,7 +17,6 @@ from mercato.payments.domain import (
     CheckDelays,
     InvalidTransition,
     Payment,
-    RefundStatus,
     RefundTooLarge,
 )
 

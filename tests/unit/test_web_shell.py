@@ -132,7 +132,7 @@ async def test_a_listed_origin_may_read_answers_and_no_other(send: Client) -> No
     for target in ("/items", "/items/7"):
         answer = await send("GET", target, headers=ours)
         assert answer.headers["access-control-allow-origin"] == "https://shop.example"
-        assert answer.headers["vary"] == "Origin"
+        assert answer.headers["vary"] == "Authorization, Origin, X-Tenant-Id, Origin"
     for origin in ("https://evil.example", "null", "https://shop.example.evil.example"):
         answer = await send("GET", "/items", headers={"Origin": origin})
         assert "access-control-allow-origin" not in answer.headers

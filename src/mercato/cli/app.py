@@ -227,6 +227,16 @@ def openapi(*, output: Annotated[str | None, Parameter(help="File to write it to
     write(output)
 
 
+@app.command(group=KNOWING, help_epilogue=examples("graphql-schema --output schema.graphql"))
+def graphql_schema(
+    *, output: Annotated[str | None, Parameter(help="File to write it to instead.")] = None
+) -> None:
+    """Print the GraphQL schema, in GraphQL's type system language."""
+    from mercato.cli.openapi import write_schema  # noqa: PLC0415  commands import what they need
+
+    write_schema(output)
+
+
 @app.command(
     group=KNOWING,
     help_epilogue=(

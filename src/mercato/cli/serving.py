@@ -118,9 +118,10 @@ def _built(service: str, chosen: Settings) -> tuple[list[str], Build]:
     """Return which databases of the data folder a service works on, and what builds it."""
     if service == GATEWAY:
         from mercato.runtime.edge import Edge, declared  # noqa: PLC0415  each process needs one of the two
+        from mercato.runtime.edge_live import offered  # noqa: PLC0415
 
-        endpoints = declared(chosen)
-        return [], lambda write, registry: Edge(chosen, endpoints, write, registry)
+        endpoints, graphql = declared(chosen), offered(chosen)
+        return [], lambda write, registry: Edge(chosen, endpoints, write, registry, graphql=graphql)
     from mercato.runtime.apart import Apart  # noqa: PLC0415
 
     locked = [] if chosen.database_url else [service]

@@ -24,6 +24,17 @@ class OrderStatus(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
+class OrderPaymentStatus(enum.StrEnum):
+    """What is known of an order's payment."""
+
+    UNPAID = "unpaid"
+    PENDING = "pending"
+    PAID = "paid"
+    FAILED = "failed"
+    PARTIALLY_REFUNDED = "partially_refunded"
+    REFUNDED = "refunded"
+
+
 class StockState(enum.StrEnum):
     """Whether an order's stock is held yet."""
 

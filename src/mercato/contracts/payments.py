@@ -19,6 +19,14 @@ class PaymentStatus(enum.StrEnum):
     CANCELLED = "cancelled"
 
 
+class RefundStatus(enum.StrEnum):
+    """Where a refund stands."""
+
+    PENDING = "pending"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+
+
 class PaymentMethod(enum.StrEnum):
     """How a payment is made."""
 

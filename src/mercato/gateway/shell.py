@@ -39,10 +39,11 @@ class GatewayShell(Shell):
         await self._admit(request, seen)
         service, endpoint = self._table.find(request.method, request.path)
         if service is None:
-            # It is for everybody, and only services can tell what a token is worth.
-            request.headers = {
-                name: value for name, value in request.headers.items() if name != "authorization"
-            }
+            if not endpoint.in_contract:
+                # It is for everybody, so whoever has a token that is no good must have it, too.
+                request.headers = {
+                    name: value for name, value in request.headers.items() if name != "authorization"
+                }
             return await self._serve(request, seen, task)
         seen.endpoint = endpoint
         passage = Passage(

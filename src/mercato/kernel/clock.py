@@ -22,4 +22,5 @@ def to_micros(at: datetime) -> int:
 
 def from_micros(micros: int) -> datetime:
     """Return the moment `micros` microseconds after the epoch, exactly."""
-    return _EPOCH + timedelta(microseconds=micros)
+    # By position, which costs two thirds of naming it: some rows have three moments, and lists many rows.
+    return _EPOCH + timedelta(0, 0, micros)

@@ -8,3 +8,8 @@ BLANK_OR_LINE_PATTERN = rf"^\Z|{LINE_PATTERN}"
 
 TEXT_PATTERN = r"\S"
 """Any lines, not all of them blank."""
+
+
+def full_name(first_name: str, last_name: str) -> str:
+    """Return both names of somebody, or the one there is."""
+    return f"{first_name} {last_name}".rstrip()

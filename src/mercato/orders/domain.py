@@ -3,16 +3,17 @@
 Every function is pure. Amounts are integers in minor units of the order's currency.
 """
 
-import enum
 from datetime import datetime
 from typing import Any, ClassVar
 
 import msgspec
 
 from mercato.contracts.events import Events
+from mercato.contracts.order_reading import TimelineEntry
 from mercato.contracts.orders import (
     OrderCreated,
     OrderFacts,
+    OrderPaymentStatus,
     OrderStatus,
     OrderStatusChanged,
     StockState,
@@ -62,17 +63,6 @@ class ReservationPending(Conflict):
     code = "RESERVATION_PENDING"
 
 
-class OrderPaymentStatus(enum.StrEnum):
-    """What is known of an order's payment."""
-
-    UNPAID = "unpaid"
-    PENDING = "pending"
-    PAID = "paid"
-    FAILED = "failed"
-    PARTIALLY_REFUNDED = "partially_refunded"
-    REFUNDED = "refunded"
-
-
 PAYMENT_MEANS: dict[PaymentStatus, OrderPaymentStatus] = {
     PaymentStatus.PENDING: OrderPaymentStatus.PENDING,
     PaymentStatus.PROCESSING: OrderPaymentStatus.PENDING,
@@ -92,16 +82,6 @@ MONEY_MOVED = (
     OrderPaymentStatus.REFUNDED,
 )
 """Once paid, an order gets no other payment: it can only go on from one of these to the next."""
-
-
-class TimelineEntry(msgspec.Struct, frozen=True, omit_defaults=True):
-    """One thing that happened to an order: `event` is what, `by` who, `note` why."""
-
-    at: datetime
-    event: str
-    status: OrderStatus
-    by: str
-    note: str | None = None
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,7 +6,9 @@ from typing import Protocol
 
 import msgspec
 
+from mercato.contracts import order_reading
 from mercato.contracts.events import Events
+from mercato.contracts.order_reading import TimelineEntry
 from mercato.contracts.orders import OrderStatus
 from mercato.contracts.products import PricedLine
 from mercato.kernel.cause import ByEvent, Cause
@@ -64,6 +66,43 @@ class OrderStore(Protocol):
 
     async def expired(self, now: datetime, limit: int) -> list[tuple[TenantId, OrderId]]:
         """Return pending orders, of any store, whose time is up."""
+        ...
+
+
+class History(msgspec.Struct, frozen=True):
+    """What happened to an order of somebody's, oldest first."""
+
+    order_id: OrderId
+    user_id: UserId
+    entries: tuple[TimelineEntry, ...]
+
+
+class OrderReads(Protocol):
+    """Reads orders for others, fresh, each call in one statement. Deleted ones are not there."""
+
+    async def page(self, tenant: TenantId, wanted: OrderFilter, window: Window) -> list[order_reading.Order]:
+        """Return a window of a store's orders, and one more if there are more, latest first.
+
+        The window's cursor is a `time_key`.
+        """
+        ...
+
+    async def count(self, tenant: TenantId, wanted: OrderFilter) -> int:
+        """Return how many orders there are."""
+        ...
+
+    async def many(self, tenant: TenantId, order_ids: Sequence[str]) -> list[order_reading.Order]:
+        """Return those of the orders that are there."""
+        ...
+
+    async def of_users(
+        self, tenant: TenantId, user_ids: Sequence[str], limit: int
+    ) -> list[order_reading.Order]:
+        """Return the latest orders of each of the users, in no order."""
+        ...
+
+    async def histories(self, tenant: TenantId, order_ids: Sequence[str]) -> list[History]:
+        """Return what happened to those of the orders that are there."""
         ...
 
 

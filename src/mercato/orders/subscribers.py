@@ -9,7 +9,7 @@ from mercato.kernel.cause import ByEvent
 from mercato.kernel.errors import NotFound
 from mercato.messaging.inbox import Handler
 from mercato.orders.ports import Catalogue, CatalogueItem
-from mercato.orders.service import Orders
+from mercato.orders.service.orders import Orders
 
 FAMILIES = frozenset({"product", "stock", "payment"})
 

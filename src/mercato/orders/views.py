@@ -5,12 +5,13 @@ from decimal import Decimal
 
 import msgspec
 
-from mercato.contracts.orders import OrderStatus
+from mercato.contracts.order_reading import TimelineEntry
+from mercato.contracts.orders import OrderPaymentStatus, OrderStatus
 from mercato.contracts.products import PricedLine
 from mercato.kernel.ids import OrderId, ProductId, UserId
 from mercato.kernel.money import to_decimal
 from mercato.kernel.tenancy import TenantId
-from mercato.orders.domain import Order, OrderPaymentStatus, TimelineEntry
+from mercato.orders.domain import Order
 from mercato.web.flat import FlatView
 
 

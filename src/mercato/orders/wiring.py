@@ -9,11 +9,14 @@ from mercato.adapters.service import ServiceParts
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
+from mercato.contracts.order_reading import OrderReader
 from mercato.contracts.orders import OrderDesk
 from mercato.contracts.products import Stock
 from mercato.kernel.clock import Clock
 from mercato.orders.routes import routes
-from mercato.orders.service import Orders
+from mercato.orders.service.orders import Orders
+from mercato.orders.service.reading import OrderReading
+from mercato.orders.stores.reading import SqlOrderReads
 from mercato.orders.stores.sql import SqlCatalogue, SqlOrders
 from mercato.orders.subscribers import FAMILIES, handlers
 from mercato.orders.workers import expiry
@@ -34,6 +37,7 @@ class OrdersService:
     desk: OrderDesk
     service: Orders
     store: SqlOrders
+    reader: OrderReader
 
 
 def build(db: Database, *, clock: Clock, stock: Stock, settings: OrdersSettings) -> OrdersService:
@@ -56,4 +60,4 @@ def build(db: Database, *, clock: Clock, stock: Stock, settings: OrdersSettings)
         families=FAMILIES,
         workers=(expiry(orders, clock),),
     )
-    return OrdersService(parts, orders, orders, store)
+    return OrdersService(parts, orders, orders, store, OrderReading(SqlOrderReads(db)))

@@ -5,7 +5,7 @@ import logging
 from mercato.adapters.service import Worker
 from mercato.adapters.sweeps import sweep
 from mercato.kernel.clock import Clock
-from mercato.orders.service import Orders
+from mercato.orders.service.orders import Orders
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,6 @@ success that meets a cancelled order, or a cancellation that meets a success, be
 in that same change.
 """
 
-import enum
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -25,6 +24,7 @@ from mercato.contracts.payments import (
     PaymentRefunded,
     PaymentStatus,
     PaymentSucceeded,
+    RefundStatus,
 )
 from mercato.kernel.errors import Conflict
 from mercato.kernel.ids import OrderId, PaymentId, UserId
@@ -53,14 +53,6 @@ class InvalidTransition(Conflict):
 
 class RefundTooLarge(Conflict):
     """More is asked back than is left of what was paid."""
-
-
-class RefundStatus(enum.StrEnum):
-    """Where a refund stands."""
-
-    PENDING = "pending"
-    SUCCEEDED = "succeeded"
-    FAILED = "failed"
 
 
 class Refund(msgspec.Struct, frozen=True, kw_only=True):

@@ -1,12 +1,13 @@
 """What payments needs: a store for them, and providers that move money and tell of it."""
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
+from mercato.contracts import payment_reading
 from mercato.contracts.events import Events
 from mercato.contracts.payment_books import PaymentBook
 from mercato.contracts.payments import PaymentStatus
@@ -152,6 +153,31 @@ class PaymentFilter(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UserId | None = None
     status: PaymentStatus | None = None
     order_id: OrderId | None = None
+
+
+class PaymentReads(Protocol):
+    """Reads payments for others, fresh, each call in one statement."""
+
+    async def page(
+        self, tenant: TenantId, wanted: PaymentFilter, window: Window
+    ) -> list[payment_reading.Payment]:
+        """Return a window of a store's payments, and one more if there are more, latest first.
+
+        The window's cursor is a `time_key`.
+        """
+        ...
+
+    async def count(self, tenant: TenantId, wanted: PaymentFilter) -> int:
+        """Return how many payments there are."""
+        ...
+
+    async def many(self, tenant: TenantId, payment_ids: Sequence[str]) -> list[payment_reading.Payment]:
+        """Return those of the payments that are there."""
+        ...
+
+    async def latest_of(self, tenant: TenantId, order_ids: Sequence[str]) -> list[payment_reading.Payment]:
+        """Return the latest payment of each of the orders that has one."""
+        ...
 
 
 class Due(msgspec.Struct, frozen=True):

@@ -4,12 +4,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from mercato.contracts.payments import PaymentMethod, PaymentStatus
+from mercato.contracts.payments import PaymentMethod, PaymentStatus, RefundStatus
 from mercato.kernel.errors import BadRequest, Conflict, Forbidden, NotFound, Unavailable
 from mercato.kernel.ids import OrderId, PaymentId
 from mercato.kernel.money import Amount
 from mercato.kernel.versions import VersionMismatch
-from mercato.payments.domain import InvalidTransition, RefundStatus
+from mercato.payments.domain import InvalidTransition
 from mercato.payments.ports import PaymentFilter, PaymentStore
 from mercato.payments.service.payments import PaymentRequest, Payments, ReservationPending
 from mercato.payments.service.webhooks import Webhooks

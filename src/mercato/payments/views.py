@@ -5,9 +5,9 @@ from decimal import Decimal
 
 import msgspec
 
-from mercato.contracts.payments import PaymentMethod, PaymentStatus
+from mercato.contracts.payments import PaymentMethod, PaymentStatus, RefundStatus
 from mercato.kernel.money import to_decimal
-from mercato.payments.domain import Payment, Refund, RefundStatus
+from mercato.payments.domain import Payment, Refund
 
 
 class RefundView(msgspec.Struct, frozen=True):

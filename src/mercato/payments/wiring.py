@@ -12,6 +12,7 @@ from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.orders import OrderDesk
 from mercato.contracts.payment_books import PaymentBook
+from mercato.contracts.payment_reading import PaymentReader
 from mercato.kernel.clock import Clock
 from mercato.payments.domain import CheckDelays
 from mercato.payments.ports import Notices, Provider
@@ -21,8 +22,10 @@ from mercato.payments.providers.sandbox import Book, Sandbox
 from mercato.payments.providers.sandbox_webhooks import HttpPost, Mode, SandboxWebhooks
 from mercato.payments.routes import routes
 from mercato.payments.service.payments import Payments
+from mercato.payments.service.reading import PaymentReading
 from mercato.payments.service.settlement import Settlement
 from mercato.payments.service.webhooks import Webhooks
+from mercato.payments.stores.reading import SqlPaymentReads
 from mercato.payments.stores.sql import SqlPayments
 from mercato.payments.subscribers import FAMILIES, handlers
 from mercato.payments.workers import Reconciler, purge
@@ -71,6 +74,7 @@ class PaymentsService:
     settlement: Settlement
     providers: Mapping[str, Provider]
     reconciler: Reconciler
+    reader: PaymentReader
 
     async def books(self) -> list[PaymentBook]:
         """Return every store's payments, for reconciliation."""
@@ -126,7 +130,8 @@ def build(
         families=FAMILIES,
         workers=(reconciler.run, purge(store, clock), *_reporting(book, settings, clock)),
     )
-    return PaymentsService(parts, payments, store, book, settlement, providers, reconciler)
+    reader = PaymentReading(SqlPaymentReads(db))
+    return PaymentsService(parts, payments, store, book, settlement, providers, reconciler, reader)
 
 
 def _providers(book: Sandbox, settings: PaymentsSettings, clock: Clock) -> Mapping[str, Provider]:

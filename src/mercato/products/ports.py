@@ -7,7 +7,9 @@ from typing import Protocol
 
 import msgspec
 
+from mercato.contracts import product_reading
 from mercato.contracts.events import Events
+from mercato.contracts.product_reading import ProductSort
 from mercato.kernel.cause import ByCall, Cause, Claim
 from mercato.kernel.ids import OrderId, ProductId
 from mercato.kernel.paging import Window
@@ -69,6 +71,11 @@ class Order(msgspec.Struct, frozen=True):
 
     by: SortBy
     descending: bool
+
+    @classmethod
+    def named(cls, sort: ProductSort) -> "Order":
+        """Return the order that a list is asked for in."""
+        return cls(SortBy(sort.removeprefix("-")), sort.startswith("-"))
 
 
 class After(msgspec.Struct, frozen=True):
@@ -151,6 +158,20 @@ class CatalogueStore(Protocol):
 
     async def count_movements(self, tenant: TenantId, product_id: ProductId) -> int:
         """Return how many movements a product has had."""
+        ...
+
+
+class CatalogueReads(Protocol):
+    """Reads the catalogue for others, fresh, each call in one statement."""
+
+    async def many(self, tenant: TenantId, product_ids: Sequence[str]) -> list[product_reading.Product]:
+        """Return those of the products that are in the catalogue."""
+        ...
+
+    async def inventories(
+        self, tenant: TenantId, product_ids: Sequence[str]
+    ) -> list[product_reading.Inventory]:
+        """Return the stock of those of the products that are in the catalogue."""
         ...
 
 

@@ -5,8 +5,8 @@ from decimal import Decimal
 
 import msgspec
 
+from mercato.contracts.product_reading import Inventory, Product
 from mercato.kernel.money import to_decimal
-from mercato.products.domain import Inventory, Product
 from mercato.products.domain.importing import LineError, Report
 from mercato.products.ports import MovementRecord
 from mercato.web.etag import tag

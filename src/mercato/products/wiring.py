@@ -13,6 +13,7 @@ from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.orders import OrderDesk
+from mercato.contracts.product_reading import ProductReader
 from mercato.contracts.products import Stock
 from mercato.contracts.stock_books import HoldBook, StockBook
 from mercato.contracts.stores import StoreDirectory
@@ -20,10 +21,13 @@ from mercato.kernel.clock import Clock
 from mercato.products.routes import routes
 from mercato.products.service.catalogue import Catalogue, Currencies
 from mercato.products.service.imports import Imports
+from mercato.products.service.lists import Lists
 from mercato.products.service.orphans import Orphans
+from mercato.products.service.reading import ProductReading
 from mercato.products.service.reservations import Reservations
 from mercato.products.stores.ledger import Ledger, stock_books
 from mercato.products.stores.lists import SqlProductLists
+from mercato.products.stores.reading import SqlCatalogueReads
 from mercato.products.stores.sql import SqlCatalogue
 from mercato.products.stores.sql_holds import SqlHolds, hold_books
 from mercato.products.stores.sql_imports import SqlImports
@@ -59,6 +63,7 @@ class Products:
     stock: Stock
     orphan_worker: Callable[[OrderDesk], Worker]
     """Makes the worker that asks orders about holds past their time."""
+    reader: ProductReader
     books: Callable[[], Awaitable[tuple[list[StockBook], list[HoldBook]]]]
     """Reads the books of every store. Each book is of one moment, the two lists are not."""
 
@@ -96,12 +101,13 @@ def build(
 
     catalogue, listed = SqlCatalogue(steps, ledger, changed), SqlProductLists(db)
     imports, currencies = SqlImports(steps, ledger, changed), Currencies(stores)
+    read = Lists(listed, currencies)
     endpoints = routes(
         Catalogue(catalogue, currencies),
         catalogue,
         listed,
         Imports(imports, currencies, clock=clock, lease=LEASE),
-        currencies,
+        read,
         cache=cache,
         list_cache=list_cache,
         claims=claims,
@@ -119,6 +125,7 @@ def build(
         stock=reservations,
         orphan_worker=orphan_worker,
         books=books,
+        reader=ProductReading(SqlCatalogueReads(db), read),
     )
 
 

@@ -22,12 +22,16 @@ from mercato.clients.books import ReadBooks, ServiceBooks, serve_books
 from mercato.clients.cuts import CutsFollower, cuts_of, serve_cuts
 from mercato.clients.internal import Internal
 from mercato.clients.neighbour import Neighbour
+from mercato.clients.order_reading import serve_order_reading
 from mercato.clients.orders import OrderDeskClient, serve_orders
 from mercato.clients.outbox import ask_resend, serve_outbox
+from mercato.clients.payment_reading import serve_payment_reading
 from mercato.clients.people import PeopleClient, serve_people
+from mercato.clients.product_reading import serve_product_reading
 from mercato.clients.quotas import QuotasClient, serve_quotas
 from mercato.clients.stock import StockClient, serve_stock
 from mercato.clients.stores import StoreDirectoryClient, serve_stores
+from mercato.clients.user_reading import serve_user_reading
 from mercato.kernel.clock import Clock, utc_now
 from mercato.runtime.app import application
 from mercato.runtime.broker import broker_of
@@ -97,7 +101,7 @@ def _closed(neighbour: Neighbour) -> Check:
 
 
 @dataclass(slots=True)
-class _Identity:
+class Identity:
     """Who verifies tokens, and what that needs."""
 
     authenticator: Authenticator
@@ -113,7 +117,7 @@ class _Service:
     """One service, wired, and what it is to others."""
 
     parts: ServiceParts
-    identity: _Identity
+    identity: Identity
     internal: Internal
     books: ReadBooks
     workers: list[tuple[str, Worker]] = field(default_factory=list)
@@ -125,6 +129,7 @@ class Apart:
     """A service and its life; see runtime.server.Served."""
 
     patient = True
+    sockets = None
 
     def __init__(
         self,
@@ -141,7 +146,7 @@ class Apart:
         wired = _WIRE[service](settings, clock, self.neighbours)
         self.process = _process(service, settings, clock, wired, self.neighbours)
         _serve_common(wired, self.process)
-        shell, health = application(
+        shell, health, _ = application(
             self.process, settings, write, registry, clock, neighbours=self.neighbours.checks()
         )
         internal = None
@@ -210,7 +215,7 @@ def _process(
     return Process(composition, clock=clock, retention=timedelta(seconds=settings.outbox_retention))
 
 
-def _limits(settings: Settings, identity: _Identity, neighbours: Neighbours) -> Limiter:
+def _limits(settings: Settings, identity: Identity, neighbours: Neighbours) -> Limiter:
     """Return the limits: shared ones save the day's counts from users alone."""
     if neighbours.shared is None:
         return settings.limits(identity.quotas)
@@ -241,7 +246,7 @@ async def with_keys_under_way(process: Process, name: str, books: ServiceBooks) 
     return msgspec.structs.replace(books, keys_under_way=sorted({*unsent, *parked}))
 
 
-def _remote_identity(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Identity:
+def remote_identity(settings: Settings, clock: Clock, neighbours: Neighbours) -> Identity:
     """Verify tokens by the keys that users tells, and find stores by asking it."""
     users = neighbours["users"]
     terms = TokenTerms(
@@ -263,7 +268,7 @@ def _remote_identity(settings: Settings, clock: Clock, neighbours: Neighbours) -
     if secret is not None:
         quotas = QuotasClient(users)
         workers.append(("cuts", CutsFollower(cuts_of(users), revocations.restore).follow))
-    return _Identity(
+    return Identity(
         authenticator,
         directory.find_for_call,
         quotas,
@@ -282,7 +287,7 @@ def _hash_secret(settings: Settings, clock: Clock) -> bytes:
 def _users(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service:
     users = build_users(settings, clock, neighbours.shared)
     follower = CutsFollower(users.cuts.since, users.cuts.restore)
-    identity = _Identity(
+    identity = Identity(
         users.verifier,
         users.find_store,
         users.quotas,
@@ -295,6 +300,7 @@ def _users(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service
     serve_quotas(internal, users.quotas)
     serve_cuts(internal, users.cuts.since)
     serve_people(internal, users.people)
+    serve_user_reading(internal, users.reader)
 
     async def books() -> ServiceBooks:
         return ServiceBooks(stores=len(await users.stores.list_stores()))
@@ -308,13 +314,14 @@ def _products(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Serv
     products = build_products(settings, clock, stores, neighbours.shared)
     internal = Internal()
     serve_stock(internal, products.stock)
+    serve_product_reading(internal, products.reader)
 
     async def books() -> ServiceBooks:
         stock, holds = await products.books()
         return ServiceBooks(stock=stock, holds=holds)
 
     orphans = products.orphan_worker(OrderDeskClient(neighbours["orders"]))
-    identity = _remote_identity(settings, clock, neighbours)
+    identity = remote_identity(settings, clock, neighbours)
     return _Service(products.parts, identity, internal, books, workers=[("orphans", orphans)])
 
 
@@ -322,24 +329,27 @@ def _orders(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Servic
     orders = build_orders(settings, clock, StockClient(neighbours["products"]))
     internal = Internal()
     serve_orders(internal, orders.desk)
+    serve_order_reading(internal, orders.reader)
 
     async def books() -> ServiceBooks:
         return ServiceBooks(orders=await orders.store.books())
 
-    return _Service(orders.parts, _remote_identity(settings, clock, neighbours), internal, books)
+    return _Service(orders.parts, remote_identity(settings, clock, neighbours), internal, books)
 
 
 def _payments(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service:
     secret = _hash_secret(settings, clock).hex()
     payments = build_payments(settings, clock, OrderDeskClient(neighbours["orders"]), sandbox_secret=secret)
+    internal = Internal()
+    serve_payment_reading(internal, payments.reader)
 
     async def books() -> ServiceBooks:
         return ServiceBooks(payments=await payments.books(), charges=await payments.sandbox.book())
 
     return _Service(
         payments.parts,
-        _remote_identity(settings, clock, neighbours),
-        Internal(),
+        remote_identity(settings, clock, neighbours),
+        internal,
         books,
         before_start=[] if settings.database_url else [payments.take_up],
         closers=[payments.close],
@@ -355,7 +365,7 @@ def _notifications(settings: Settings, clock: Clock, neighbours: Neighbours) -> 
 
     return _Service(
         notifications.parts,
-        _remote_identity(settings, clock, neighbours),
+        remote_identity(settings, clock, neighbours),
         Internal(),
         books,
         before_start=[] if settings.database_url else [notifications.take_up],

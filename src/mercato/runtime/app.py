@@ -1,6 +1,7 @@
 """The HTTP application over the embedded platform."""
 
 from collections.abc import Mapping
+from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
 
@@ -11,6 +12,7 @@ from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import MercatoError
 from mercato.runtime import dead_letters
 from mercato.runtime.folder import SCHEMAS
+from mercato.runtime.live import Callers, Live
 from mercato.runtime.metrics import QueueMetrics
 from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings
@@ -26,6 +28,7 @@ from mercato.web.http import Response
 from mercato.web.metrics import RequestMetrics, metrics_routes
 from mercato.web.router import Router
 from mercato.web.shell import Shell
+from mercato.web.sockets import Sockets
 
 _LOG_DELAY_S = 0.02
 _TAGS = {
@@ -43,6 +46,14 @@ _TAGS = {
 }
 
 
+class Application(NamedTuple):
+    """What answers requests, and speaks with sockets."""
+
+    shell: Shell
+    health: Health
+    sockets: Sockets | None
+
+
 def application(
     process: Process,
     settings: Settings,
@@ -51,15 +62,15 @@ def application(
     clock: Clock = utc_now,
     *,
     neighbours: Mapping[str, Check] | None = None,
-) -> tuple[Shell, Health]:
-    """Return the shell over every endpoint, and the health that its life is told to.
+) -> Application:
+    """Return the shell over every endpoint, the health that its life is told to, and the sockets.
 
     The health tells of `neighbours` too, without which the process can do something.
     """
     metrics = RequestMetrics(registry)
     composition = process.composition
     health = Health(
-        composition.name, __version__, _checks(process), {**_neighbours(process), **(neighbours or {})}
+        composition.name, __version__, _checks(process), {**shared_checks(process), **(neighbours or {})}
     )
     if composition.shared is not None:
         composition.shared.measure(registry)
@@ -67,14 +78,28 @@ def application(
     endpoints += health_web.routes(health, composition.services).endpoints + docs.routes().endpoints
     queues = QueueMetrics(process, registry)
     endpoints += metrics_routes(metrics, queues.read).endpoints + openapi_routes(endpoints).endpoints
-    access_log = AccessLog(write, delay_s=_LOG_DELAY_S)
+    callers = Callers(
+        composition.authenticator,
+        Stores(composition.find_store, settings.tenant_domain),
+        composition.limits,
+        cors_of(settings),
+        AccessLog(write, delay_s=_LOG_DELAY_S),
+        metrics,
+        clock,
+    )
+    sockets = plugged = None
+    if composition.graphql is not None:
+        live = Live(settings, callers, registry, composition.bus)
+        plugged = composition.graphql(live)
+        endpoints += plugged.endpoints
+        sockets = live.sockets(plugged.executes)
     shell = Shell(
         Router(endpoints),
-        authenticator=composition.authenticator,
-        stores=Stores(composition.find_store, settings.tenant_domain),
-        limits=composition.limits,
-        cors=cors_of(settings),
-        access_log=access_log,
+        authenticator=callers.authenticator,
+        stores=callers.stores,
+        limits=callers.limits,
+        cors=callers.cors,
+        access_log=callers.access_log,
         metrics=metrics,
         clock=clock,
         hash_secret=composition.hash_secret,
@@ -82,7 +107,9 @@ def application(
         max_body=settings.max_body,
     )
     metrics.watch_in_flight(lambda: len(shell.under_way))
-    return shell, health
+    if plugged is not None:
+        plugged.bind(shell.handle)
+    return Application(shell, health, sockets)
 
 
 def contract_of(process: Process, clock: Clock) -> list[Endpoint]:
@@ -130,7 +157,7 @@ def _checks(process: Process) -> dict[str, Check]:
     return checks
 
 
-def _neighbours(process: Process) -> dict[str, Check]:
+def shared_checks(process: Process) -> dict[str, Check]:
     """Return the checks of what a process serves without: its events wait, and it limits by itself."""
     checks: dict[str, Check] = {}
     shared, bus = process.composition.shared, process.composition.bus

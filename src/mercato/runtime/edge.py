@@ -3,7 +3,7 @@
 import asyncio
 import os
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
 
@@ -16,12 +16,14 @@ from mercato.gateway.upstream import Upstream
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.principal import Principal
-from mercato.runtime.apart import cluster_secret
-from mercato.runtime.app import contract_of, cors_of, openapi_routes
+from mercato.runtime.apart import Neighbours, cluster_secret
+from mercato.runtime.app import contract_of, cors_of, openapi_routes, shared_checks
+from mercato.runtime.edge_live import EdgeLive
 from mercato.runtime.embedded import Embedded
+from mercato.runtime.live import Callers, Live, Plugged
 from mercato.runtime.prefork import GATEWAY
+from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings, WrongSetting, load
-from mercato.runtime.shared import open_shared
 from mercato.web import docs
 from mercato.web import health as health_web
 from mercato.web.access_log import AccessLog, Write
@@ -30,6 +32,7 @@ from mercato.web.endpoint import Endpoint
 from mercato.web.health import Check, Health
 from mercato.web.http import Request, Response
 from mercato.web.metrics import RequestMetrics, metrics_routes
+from mercato.web.sockets import Sockets
 from mercato.web.under_way import UnderWay
 
 _LOG_DELAY_S = 0.02
@@ -53,6 +56,10 @@ def declared(settings: Settings, clock: Clock = utc_now) -> Mapping[str, Sequenc
     return {**found, EVERY: together}
 
 
+EdgePlugIn = Callable[[Live, Neighbours], Plugged]
+"""Makes GraphQL of a schema, over the services as neighbours."""
+
+
 class Edge:
     """The gateway and its life; see runtime.server.Served."""
 
@@ -65,23 +72,33 @@ class Edge:
         write: Write,
         registry: CollectorRegistry,
         clock: Clock = utc_now,
+        graphql: EdgePlugIn | None = None,
     ) -> None:
-        """Put the gateway together. Raises WrongSetting."""
+        """Put the gateway together; `graphql` is the schema, where it is served. Raises WrongSetting."""
         self._client = http_client(_CONNECTIONS)
         secret = cluster_secret(settings, clock)
         services = [name for name in endpoints if name != EVERY]
         upstreams = {name: Upstream(name, settings.url_of(name), self._client, secret) for name in services}
-        metrics = RequestMetrics(registry)
-        ready = {name: _ready(each) for name, each in upstreams.items()}
-        # Addresses are all that is counted here.
-        self._shared = open_shared(settings) if settings.address_rate else None
-        if self._shared is not None:
-            self._shared.measure(registry)
-            ready["redis"] = self._shared.check
-        self._working: list[asyncio.Task[None]] = []
-        self.health = Health(GATEWAY, __version__, {}, ready)
+        metrics, proxies = RequestMetrics(registry), _proxies(settings)
+        callers = _strangers(settings, AccessLog(write, delay_s=_LOG_DELAY_S), metrics, clock)
+        checks = {name: _ready(each) for name, each in upstreams.items()}
+        self.sockets: Sockets | None = None
+        plugged: Plugged | None = None
+        self._process: Process | None = None
+        own: list[Endpoint] = []
+        if graphql is not None:
+            edge = EdgeLive(settings, callers, proxies)
+            self._process, callers = edge.process, edge.callers
+            live = edge.live(registry)
+            plugged = graphql(live, edge.neighbours)
+            self.sockets = live.sockets(plugged.executes)
+            own += plugged.endpoints
+            checks |= shared_checks(edge.process)
+            if edge.process.composition.shared is not None:
+                edge.process.composition.shared.measure(registry)
+        self.health = Health(GATEWAY, __version__, {}, checks)
         described = [endpoint for each in endpoints.values() for endpoint in each]
-        own = [
+        own += [
             *health_web.routes(self.health, services).endpoints,
             *docs.routes().endpoints,
             *metrics_routes(metrics).endpoints,
@@ -90,19 +107,21 @@ class Edge:
         self._shell = GatewayShell(
             Table(endpoints, own),
             upstreams,
-            proxies=_proxies(settings),
+            proxies=proxies,
             max_body=settings.max_body,
-            authenticator=_Nobody(),
-            stores=Stores(_no_store),
-            limits=settings.limits(None) if self._shared is None else self._shared.limits(None),
-            cors=cors_of(settings),
-            access_log=AccessLog(write, delay_s=_LOG_DELAY_S),
+            authenticator=callers.authenticator,
+            stores=callers.stores,
+            limits=callers.limits,
+            cors=callers.cors,
+            access_log=callers.access_log,
             metrics=metrics,
             clock=clock,
             hash_secret=b"",
             deadline_s=settings.request_deadline,
         )
         metrics.watch_in_flight(lambda: len(self._shell.under_way))
+        if plugged is not None:
+            plugged.bind(self._shell.handle)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
@@ -114,23 +133,32 @@ class Edge:
         return self._shell.under_way
 
     async def start(self) -> None:
-        """Start what keeps the connection to Redis, which may be away."""
-        if self._shared is not None:
-            await self._shared.link.probe()
-            self._working = [asyncio.create_task(work(), name=name) for name, work in self._shared.workers]
+        """Start what GraphQL needs. It waits for nobody."""
+        if self._process is not None:
+            await self._process.start()
 
     async def stop(self) -> None:
         """Close every connection."""
-        for task in self._working:
-            task.cancel()
-        await asyncio.gather(*self._working, return_exceptions=True)
-        if self._shared is not None:
-            await self._shared.close()
+        if self._process is not None:
+            await self._process.stop()
         await close(self._client)
 
     def flush(self) -> None:
         """Write the log lines that wait."""
         self._shell.flush()
+
+
+def _strangers(settings: Settings, access_log: AccessLog, metrics: RequestMetrics, clock: Clock) -> Callers:
+    """Return callers of whom the gateway knows the address alone."""
+    return Callers(
+        _Nobody(),
+        Stores(_no_store),
+        settings.limits(None),
+        cors_of(settings),
+        access_log,
+        metrics,
+        clock,
+    )
 
 
 class _Nobody:

@@ -16,6 +16,7 @@ from mercato.orders import wiring as orders_wiring
 from mercato.payments import wiring as payments_wiring
 from mercato.products import wiring as products_wiring
 from mercato.runtime.broker import broker_of
+from mercato.runtime.commerce import Readers, plug_in
 from mercato.runtime.databases import open_database, open_sandbox_book
 from mercato.runtime.process import Composition, Process
 from mercato.runtime.settings import Settings, WrongSetting, variable
@@ -177,6 +178,10 @@ class Embedded:
             ),
             closers=(self.payments.close, self.notifications.close),
             shared=shared,
+            graphql=plug_in(
+                settings,
+                Readers(self.users.reader, self.products.reader, self.orders.reader, self.payments.reader),
+            ),
         )
         retention = timedelta(seconds=settings.outbox_retention)
         self.process = Process(composition, clock=clock, retention=retention)

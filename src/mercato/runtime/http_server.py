@@ -11,6 +11,7 @@ from granian.server.embed import Server
 
 from mercato.web.http import Request, Response
 from mercato.web.rsgi import Answers, RsgiApp
+from mercato.web.sockets import Sockets
 
 HEADER_DEADLINE_MS = 10_000
 _BACKLOG = 1024
@@ -19,8 +20,8 @@ _BACKLOG = 1024
 class HttpServer(Server):
     """Serves on a port, which other processes may share. Raises OSError for one that cannot be had."""
 
-    def __init__(self, answers: Answers, host: str, port: int) -> None:
-        self._app = app = RsgiApp(answers)
+    def __init__(self, answers: Answers, host: str, port: int, sockets: Sockets | None = None) -> None:
+        self._app = app = RsgiApp(answers, sockets)
         super().__init__(
             app,
             address=host,

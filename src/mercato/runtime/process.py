@@ -27,6 +27,7 @@ from mercato.web.idempotency import KEPT, LEASE, RENEW_S
 from mercato.web.limits import Limiter
 
 if TYPE_CHECKING:
+    from mercato.runtime.live import PlugIn
     from mercato.runtime.redis import Shared
 
 log = logging.getLogger(__name__)
@@ -56,6 +57,8 @@ class Composition:
     closers: tuple[Callable[[], Awaitable[None]], ...] = ()
     shared: "Shared | None" = None
     """What is shared with other processes, if anything is."""
+    graphql: "PlugIn | None" = None
+    """The schema, where GraphQL is served."""
     ask_sender: Resend | None = None
     """Asks a service that is not in this process for events that were missed."""
 

@@ -22,6 +22,7 @@ from mercato.web.access_log import Write
 from mercato.web.health import Health, Phase
 from mercato.web.http import LINGER_S, Request, Response
 from mercato.web.shell import Shell
+from mercato.web.sockets import Sockets
 from mercato.web.under_way import UnderWay
 
 log = logging.getLogger(__name__)
@@ -30,6 +31,8 @@ _PATIENCE_S = 3.0
 """After how long it is told to whoever asks that a process has not started."""
 PARENT_PIPE = "_MERCATO_PARENT_PIPE"
 """Names a file descriptor that is at its end when this process's parent is gone."""
+_SOCKETS_S = 10.0
+"""How long clients of sockets get to agree that it is over."""
 # Requests leave little garbage in cycles; looking for it seldom saves a twentieth of the CPU.
 _GC_THRESHOLD = (10_000, 20, 50)
 
@@ -45,6 +48,11 @@ class Served(Protocol):
     @property
     def under_way(self) -> UnderWay:
         """The requests under way."""
+        ...
+
+    @property
+    def sockets(self) -> Sockets | None:
+        """The sockets, if there are any."""
         ...
 
     @property
@@ -74,8 +82,9 @@ class Whole:
 
     patient = False
 
-    def __init__(self, process: Process, shell: Shell, health: Health) -> None:
+    def __init__(self, process: Process, shell: Shell, health: Health, sockets: Sockets | None) -> None:
         self.health = health
+        self.sockets = sockets
         self.under_way = shell.under_way
         self.handle = shell.handle
         self.start = process.start
@@ -167,7 +176,7 @@ async def _serve(
         await _started(starting, [stop], _PATIENCE_S if served.patient else None)
         if stop.done():
             return
-        server = HttpServer(served, settings.host, settings.port)
+        server = HttpServer(served, settings.host, settings.port, served.sockets)
         serving = asyncio.create_task(server.serve(), name="http")
         await _listening(settings, serving)
         # What is there now stays: the collector need not look at it again and again.
@@ -267,6 +276,9 @@ async def _drain(
     server.stop()  # type: ignore[no-untyped-call]  # it ships without annotations
     try:
         async with asyncio.timeout(deadline_s):
+            if served.sockets is not None:
+                # Event streams end with them, for which the server waits.
+                await served.sockets.close(min(deadline_s, _SOCKETS_S))
             await serving
             await served.under_way.drained()
     except TimeoutError:

@@ -141,6 +141,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     cors_origins: Annotated[str, _doc("other origins that browsers may call from, comma-separated, or *")] = (
         ""
     )
+    sockets: Annotated[
+        int, _doc("open sockets and event streams of a process, which subscriptions need", ge=1, le=1_000_000)
+    ] = 1_000
+    address_sockets: Annotated[int, _doc("those of one client address", ge=1, le=1_000_000)] = 100
+    socket_operations: Annotated[int, _doc("operations at once over one socket", ge=1, le=10_000)] = 50
+    socket_ping: Annotated[_Seconds, _doc("seconds until a silent socket is asked, and cut off after")] = 20.0
     request_deadline: Annotated[_Seconds, _doc("seconds a request may take")] = 30.0
     drain_deadline: Annotated[_Seconds, _doc("seconds that requests under way get to finish at a stop")] = (
         30.0
@@ -210,6 +216,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         _doc("addresses and networks, comma-separated, whose X-Forwarded headers the gateway believes"),
     ] = ""
+    graphql_max_body: Annotated[_Bytes, _doc("bytes of a body at /graphql")] = 100 * 1024
+    graphql_max_document: Annotated[_Bytes, _doc("bytes of a GraphQL document")] = 64 * 1024
+    graphql_max_tokens: Annotated[int, _doc("tokens of a GraphQL document", ge=1, le=100_000)] = 1_000
+    graphql_max_depth: Annotated[int, _doc("fields within fields of an operation", ge=1, le=100)] = 10
+    graphql_max_aliases: Annotated[_Count, _doc("aliases of an operation")] = 30
+    graphql_max_cost: Annotated[
+        int, _doc("cost of an operation, which each answer tells in extensions.cost", ge=1, le=1_000_000_000)
+    ] = 5_000
+    graphql_max_batch: Annotated[int, _doc("operations of one request to /graphql", ge=1, le=1_000)] = 10
+    graphql_deadline: Annotated[_Seconds, _doc("seconds a GraphQL query or mutation may take")] = 20.0
+    graphql_introspection: Annotated[bool, _doc("whether the GraphQL schema may be asked for")] = True
+    graphql_playground: Annotated[bool, _doc("whether browsers are shown a page at /graphql")] = True
+    graphql_persisted_queries: Annotated[
+        bool, _doc("whether clients may send a document once and then its hash (automatic persisted queries)")
+    ] = True
+    graphql_documents: Annotated[
+        str,
+        _doc("file or folder of the only GraphQL documents that are executed; empty: any document"),
+    ] = ""
+    graphql_public_age: Annotated[
+        int,
+        _doc(
+            "seconds that caches may keep a GET's answer that is the same for all; 0: none", ge=0, le=86_400
+        ),
+    ] = 60
     workers: Annotated[int, _doc("processes of a service, which share its port", ge=1, le=256)] = 1
     log_level: Annotated[
         Literal["debug", "info", "warning", "error"], _doc("what is logged besides requests")

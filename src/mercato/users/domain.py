@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 
 import msgspec
 
+from mercato.contracts import user_reading
 from mercato.contracts.events import Events
 from mercato.contracts.stores import Store, TenantEvent, TenantOffboarded, TenantOnboarded, TenantUpdated
 from mercato.contracts.users import UserCreated, UserDeleted, UserEvent, UserUpdated
@@ -15,6 +16,7 @@ from mercato.kernel.ids import UserId
 from mercato.kernel.money import EXPONENTS
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import DEFAULT_TENANT, SLUG_PATTERN, StoreStatus, TenantId, Tier, is_slug
+from mercato.kernel.text import full_name
 
 MAX_EMAIL = 254
 """What a mail server must accept (RFC 5321, section 4.5.3, with RFC 3696's erratum 1690)."""
@@ -159,7 +161,7 @@ class User(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def full_name(self) -> str:
         """Both names, or the one there is."""
-        return f"{self.first_name} {self.last_name}".rstrip()
+        return full_name(self.first_name, self.last_name)
 
     @property
     def principal(self) -> Principal:
@@ -303,7 +305,7 @@ def check_given_role(caller: Principal, role: Role, tenant: TenantId) -> None:
         )
 
 
-def is_visible(user: User, caller: Principal) -> bool:
+def is_visible(user: User | user_reading.User, caller: Principal) -> bool:
     """Say whether a user of the store that the call acts in is in the caller's scope.
 
     Operators stand above the admins of the store they live in, who therefore do not see them.

@@ -1,12 +1,13 @@
 """What users needs, in its own words."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from datetime import datetime
 from typing import Protocol
 
 import msgspec
 
+from mercato.contracts import user_reading
 from mercato.contracts.events import Events
 from mercato.kernel.cause import Cause
 from mercato.kernel.ids import UserId
@@ -87,6 +88,18 @@ class TenantStore(Protocol):
         Every token of the store whose id sorts before `first_token` is void: a store that had the same id
         was purged.
         """
+        ...
+
+
+class UserReads(Protocol):
+    """Reads users for others, fresh, each call in one statement. Deleted ones are not there."""
+
+    async def page(self, tenant: TenantId, wanted: UserFilter, window: Window) -> list[user_reading.User]:
+        """Return a window of the store's users, and one more if there are more, newest first."""
+        ...
+
+    async def many(self, tenant: TenantId, user_ids: Sequence[str]) -> list[user_reading.User]:
+        """Return those of the users that are there."""
         ...
 
 

@@ -19,6 +19,7 @@ from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.stores import StoreDirectory
+from mercato.contracts.user_reading import UserReader
 from mercato.contracts.users import People
 from mercato.kernel.clock import Clock
 from mercato.kernel.tenancy import TenantId, Tier
@@ -30,9 +31,11 @@ from mercato.users.service.directory import CachedDirectory
 from mercato.users.service.links import Links
 from mercato.users.service.machines import Machines
 from mercato.users.service.people import KnownPeople
+from mercato.users.service.reading import UserReading
 from mercato.users.service.sessions import Sessions, SessionTerms
 from mercato.users.service.stores import Stores
 from mercato.users.service.users import Users
+from mercato.users.stores.reading import SqlUserReads
 from mercato.users.stores.sql_audit import SqlAuditLog
 from mercato.users.stores.sql_cuts import SqlCuts
 from mercato.users.stores.sql_machines import SqlApiClients
@@ -98,6 +101,7 @@ class UsersService:
     cuts: SqlCuts
     links: Links
     people: People
+    reader: UserReader
     take_up: Callable[[], Awaitable[object]]
     """Takes up what was cut before a restart; before the first request."""
 
@@ -114,8 +118,7 @@ def build(
     shared = shared or UsersShared()
     steps = Steps(db, source="/mercato/users", clock=clock)
     claims, log = SqlClaims(db), SqlAuditLog(steps)
-    keys = KeyRing(key_folder)
-    lifetime = timedelta(seconds=settings.token_ttl_s)
+    keys, lifetime = KeyRing(key_folder), timedelta(seconds=settings.token_ttl_s)
     tokens, verifier, revocations = _identity(keys, settings, clock)
     cuts = SqlCuts(db, revocations)
     tenants, directory = _tenants(steps, cuts, shared.signals, clock)
@@ -159,6 +162,7 @@ def build(
         sessions=signed_in,
         cuts=cuts,
         links=links,
+        reader=UserReading(SqlUserReads(db), users_store),
         people=KnownPeople(users_store, links, clock=clock),
         take_up=lambda: cuts.load(at=clock()),
     )

@@ -27,6 +27,8 @@ class AccessLine(msgspec.Struct, frozen=True, omit_defaults=True):
     away: bool = False
     """The user acts in a store that is not their own, as operators and some machines may."""
     code: str = ""
+    operations: int = 0
+    """What was asked for in a socket."""
 
 
 _encode = msgspec.json.Encoder().encode

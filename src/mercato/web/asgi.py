@@ -5,9 +5,11 @@ from contextlib import aclosing
 from typing import Any
 
 from mercato.kernel.errors import BadRequest
+from mercato.web.asgi_socket import AsgiSocket
 from mercato.web.body import collect, pieces
 from mercato.web.http import Chunks, Request, Response
 from mercato.web.shell import Shell
+from mercato.web.sockets import Admitted, Sockets
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -16,34 +18,59 @@ Send = Callable[[Message], Awaitable[None]]
 
 
 class AsgiApp:
-    """An ASGI application around a Shell."""
+    """An ASGI application around a Shell, and around sockets, if there are any."""
 
-    def __init__(self, shell: Shell) -> None:
+    def __init__(self, shell: Shell, sockets: Sockets | None = None) -> None:
         self._shell = shell
+        self._sockets = sockets
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer one HTTP request; other kinds of connection are not served."""
+        """Answer one HTTP request, or speak with a socket; other kinds of connection are not served."""
+        if scope["type"] == "websocket":
+            await self._converse(scope, receive, send)
+            return
         if scope["type"] != "http":
             raise RuntimeError(f"cannot serve {scope['type']} connections")
         request = _request(scope, receive)
-        response = await self._shell.handle(request)
-        headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
-        if response.status not in {204, 304}:
-            headers.append((b"content-type", response.content_type.encode("latin-1")))
-            if response.stream is None:
-                headers.append((b"content-length", b"%d" % len(response.body)))
-        await send({"type": "http.response.start", "status": response.status, "headers": headers})
-        await _send_body(response, send, whole=request.method != "HEAD")
+        await _respond(await self._shell.handle(request), request, send)
+
+    async def _converse(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Let a socket in, or refuse it: with an answer where the server can send one, else with 403."""
+        request = _request({"method": "GET", **scope}, receive)
+        await receive()
+        if self._sockets is None or not self._sockets.wanted(request):
+            await send({"type": "websocket.close", "code": 1000})
+            return
+        admitted = await self._sockets.admit(request)
+        if not isinstance(admitted, Admitted):
+            if "websocket.http.response" in scope.get("extensions", {}):
+                await _respond(admitted, request, send, prefix="websocket.")
+            else:
+                await send({"type": "websocket.close", "code": 1000})
+            return
+        await send({"type": "websocket.accept", "subprotocol": admitted.subprotocol})
+        terms = self._sockets.terms
+        await self._sockets.start(admitted, AsgiSocket(receive, send, admitted.route.max_message, terms))
 
 
-async def _send_body(response: Response, send: Send, *, whole: bool) -> None:
+async def _respond(response: Response, request: Request, send: Send, prefix: str = "") -> None:
+    headers = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in response.headers]
+    if response.status not in {204, 304}:
+        headers.append((b"content-type", response.content_type.encode("latin-1")))
+        if response.stream is None:
+            headers.append((b"content-length", b"%d" % len(response.body)))
+    await send({"type": f"{prefix}http.response.start", "status": response.status, "headers": headers})
+    await _send_body(response, send, f"{prefix}http.response.body", whole=request.method != "HEAD")
+
+
+async def _send_body(response: Response, send: Send, kind: str, *, whole: bool) -> None:
     if response.stream is not None and whole:
         async with aclosing(response.stream) as pieces_of_it:
             async for piece in pieces_of_it:
-                await send({"type": "http.response.body", "body": piece, "more_body": True})
+                await send({"type": kind, "body": piece, "more_body": True})
     response.close()
     body = response.body if whole else b""
-    await send({"type": "http.response.body", "body": body, "more_body": False})
+    await send({"type": kind, "body": body, "more_body": False})
 
 
 def _request(scope: Scope, receive: Receive) -> Request:
@@ -67,7 +94,7 @@ def _request(scope: Scope, receive: Receive) -> Request:
         query=scope["query_string"].decode("latin-1"),
         headers=headers,
         client=client[0] if client else "",
-        secure=scope.get("scheme") == "https",
+        secure=scope.get("scheme") in {"https", "wss"},
         read_body=read_body,
         stream_body=stream_body,
         header_bytes=size,

@@ -9,6 +9,7 @@ import msgspec
 from mercato.contracts.stores import Store
 from mercato.kernel.errors import Forbidden, NotFound, Unauthenticated, Unavailable
 from mercato.kernel.principal import Principal, Role
+from mercato.kernel.rights import check_rights
 from mercato.kernel.tenancy import DEFAULT_TENANT, StoreStatus, TenantId
 from mercato.web.endpoint import Endpoint
 from mercato.web.http import Request
@@ -53,13 +54,8 @@ async def caller_of(request: Request, authenticator: Authenticator) -> Principal
 
 def check_role(endpoint: Endpoint, caller: Principal | None) -> None:
     """Refuse a role that may not call the endpoint, before any object is looked up."""
-    if endpoint.allow is None or caller is None:
-        return
-    if caller.role not in endpoint.allow:
-        raise Forbidden("Your role may not do this.")
-    missing = endpoint.scope is not None and endpoint.scope not in caller.scopes
-    if missing and caller.role is Role.SERVICE:
-        raise Forbidden(f"This needs the scope {endpoint.scope}.")
+    if endpoint.allow is not None and caller is not None:
+        check_rights(caller, endpoint.allow, endpoint.scope)
 
 
 class Stores:

@@ -1,7 +1,7 @@
 """One call, as a handler sees it."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
@@ -9,10 +9,11 @@ from mercato.kernel.cause import ByCall, Claim, Note
 from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal, Role
-from mercato.kernel.tenancy import TenantId
+from mercato.kernel.tenancy import TenantId, Tier
 from mercato.kernel.versions import ANY_VERSION, Expected
 from mercato.web.dialect import ENVELOPED, Dialect
 from mercato.web.envelope import encode
+from mercato.web.limits import Limiter
 
 ANONYMOUS = "anonymous"
 
@@ -38,6 +39,12 @@ class Call:
     """How an answer is written that is stored for repeated calls."""
     note: Note | None = None
     """What is told of the call with its first change, if somebody answers for it."""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    """The request's; names are lower case."""
+    limits: Limiter | None = None
+    """What the call was counted by."""
+    tier: Tier | None = None
+    """The tier of the store that it was counted for; None where it counts against the address alone."""
 
     @property
     def principal(self) -> Principal:
@@ -50,6 +57,19 @@ class Call:
     def actor(self) -> str:
         """Who to name in histories."""
         return ANONYMOUS if self.caller is None else self.caller.user_id
+
+    async def count(self, times: int) -> None:
+        """Count so many further requests as this one was: a call may be several. Raises RateLimited."""
+        if self.limits is None:
+            return
+        for _ in range(times):
+            told = self.limits.of_address(self.client, self.now)
+            if not isinstance(told, list):
+                await told
+            if self.tier is not None:
+                told = self.limits.of_store(self.tenant, self.tier, self.now)
+                if not isinstance(told, list):
+                    await told
 
     def new_id(self) -> str:
         """Return the id of the object this call makes: the same for every retry with its key."""

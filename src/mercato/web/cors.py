@@ -18,6 +18,17 @@ class Cors:
         self._origins = frozenset(origins)
         self._any = "*" in origins
 
+    def allows(self, request: Request, host: str) -> bool:
+        """Say whether a page may do what browsers leave to the server: its own, a listed one, or no page.
+
+        `host` is what the client called, with its port.
+        """
+        origin = request.headers.get("origin")
+        if origin is None or self._any or origin in self._origins:
+            return True
+        # The scheme is not compared: a proxy may have taken the TLS off.
+        return origin.lower().partition("://")[2] == host.lower()
+
     def headers(self, request: Request) -> list[Header]:
         """Return the headers that let the request's origin read the answer."""
         origin = request.headers.get("origin")

@@ -61,3 +61,5 @@ class Response:
     """Its headers say what a page may load; no other answer may load anything."""
     close: Callable[[], None] = _nothing
     """Called when the stream has been sent, or will not be."""
+    left: Callable[[], None] = _nothing
+    """Called when the client is gone while the stream is made, and maybe after."""

@@ -87,12 +87,8 @@ def read_cursor(text: str) -> str:
         raise ValidationFailed.field("after", "must be a next_cursor from an earlier page") from None
 
 
-def page_meta(wanted: Window, found: Sequence[Row], last_key: str | None, total: int | None) -> PageMeta:
-    """Describe a page of which `found` are the rows fetched (up to `wanted.fetch`).
-
-    `last_key` is the sort key of the page's last item.
-    """
-    has_more = len(found) > wanted.limit
+def page_meta(wanted: Window, last_key: str | None, total: int | None, *, has_more: bool) -> PageMeta:
+    """Describe a page. `last_key` is the sort key of its last item."""
     by_offset = wanted.after is None
     return PageMeta(
         page_size=wanted.limit,
@@ -156,4 +152,5 @@ async def _page(
     total = await count() if wanted.counted else None
     shown = found[: wanted.limit]
     views = [view(each) for each in shown]
-    return Page(views, page_meta(wanted, found, key(shown[-1]) if shown else None, total))
+    last_key = key(shown[-1]) if shown else None
+    return Page(views, page_meta(wanted, last_key, total, has_more=len(found) > wanted.limit))

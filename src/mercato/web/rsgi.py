@@ -2,16 +2,23 @@
 
 RSGI is granian's own protocol. It costs the server less than ASGI does, since an answer is
 one call and header names and values are text already.
+
+Its own WebSockets can choose no subprotocol and no code to close with, and take messages of 64 MiB. So
+the server is told of none: the answer 101 is one like any other, after which it lets go of the connection,
+and a WebSocket goes on with a descriptor of its own.
 """
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import aclosing, suppress
+from contextlib import suppress
 from typing import Protocol
 
 from mercato.kernel.errors import BadRequest
 from mercato.web.body import collect, pieces
 from mercato.web.http import Chunks, Header, Request, Response
+from mercato.web.rsgi_interface import Scope, Transport
+from mercato.web.rsgi_live import converse, send_pieces
+from mercato.web.sockets import Admitted, Sockets
 
 _UNREADABLE = "\ufffd"
 _DRAINED = 16 * 1024
@@ -23,60 +30,6 @@ _SILENCE_S = 1.0
 """How long the next piece of it is waited for."""
 
 
-class Headers(Protocol):
-    """A request's headers."""
-
-    def keys(self) -> list[str]:
-        """Return the names, in lower case, each once."""
-        ...
-
-    def items(self) -> list[tuple[str, str]]:
-        """Return names and values that are ASCII; a repeated header is there repeatedly."""
-        ...
-
-
-class Scope(Protocol):
-    """A request's head, as granian gives it."""
-
-    proto: str
-    http_version: str
-    method: str
-    path: str
-    query_string: str
-    scheme: str
-    client: str
-    """Address and port, with a colon between."""
-    headers: Headers
-
-
-class Transport(Protocol):
-    """A request's body, and the way to answer it."""
-
-    def __aiter__(self) -> AsyncIterator[bytes]:
-        """Iterate over the body's chunks as they arrive."""
-        ...
-
-    def response_empty(self, status: int, headers: list[tuple[str, str]]) -> None:
-        """Answer without a body."""
-        ...
-
-    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
-        """Answer with a body, whose length the server adds."""
-        ...
-
-    def response_stream(self, status: int, headers: list[tuple[str, str]]) -> "Stream":
-        """Answer with a body that follows in pieces."""
-        ...
-
-
-class Stream(Protocol):
-    """An answer's body under way."""
-
-    async def send_bytes(self, data: bytes) -> None:
-        """Send a piece; returns when there is room for the next."""
-        ...
-
-
 class Answers(Protocol):
     """What answers requests: a Shell, or something before one."""
 
@@ -86,10 +39,11 @@ class Answers(Protocol):
 
 
 class RsgiApp:
-    """An RSGI application around a Shell."""
+    """An RSGI application around a Shell, and around sockets, if there are any."""
 
-    def __init__(self, shell: Answers) -> None:
+    def __init__(self, shell: Answers, sockets: Sockets | None = None) -> None:
         self.shell = shell
+        self._sockets = sockets
 
     async def __rsgi__(self, scope: Scope, transport: Transport) -> None:
         """Answer one HTTP request; other kinds of connection are not served."""
@@ -106,40 +60,43 @@ class RsgiApp:
             headers |= {name: _UNREADABLE for name in names if name not in headers}
 
         body = _Body(headers, transport)
-        response = await self.shell.handle(
-            Request(
-                method=scope.method,
-                path=scope.path,
-                query=scope.query_string,
-                headers=headers,
-                client=scope.client.rpartition(":")[0],
-                secure=scope.scheme == "https",
-                read_body=body.read,
-                stream_body=body.stream,
-                header_bytes=sum(len(name) + len(value) for name, value in items),
-            )
+        request = Request(
+            method=scope.method,
+            path=scope.path,
+            query=scope.query_string,
+            headers=headers,
+            client=scope.client.rpartition(":")[0],
+            secure=scope.scheme == "https",
+            read_body=body.read,
+            stream_body=body.stream,
+            header_bytes=sum(len(name) + len(value) for name, value in items),
         )
+        if self._sockets is not None and "upgrade" in headers and self._sockets.wanted(request):
+            admitted = await self._sockets.admit(request)
+            if isinstance(admitted, Admitted):
+                await converse(self._sockets, admitted, scope, transport)
+                return
+            response = admitted
+        else:
+            response = await self.shell.handle(request)
         if body.ended or not _is_long(headers) or not scope.http_version.startswith("1"):
-            await _send(transport, response)
+            await _send(scope, transport, response)
             return
         # Without being told so, clients would send their next request into a connection that ends.
         response.headers.append(_CLOSE)
-        await _send(transport, response)
+        await _send(scope, transport, response)
         await body.linger()
 
 
-async def _send(transport: Transport, response: Response) -> None:
+async def _send(scope: Scope, transport: Transport, response: Response) -> None:
     if response.status in {204, 304}:
         transport.response_empty(response.status, response.headers)
         return
     response.headers.append(("content-type", response.content_type))
     if response.stream is None:
         transport.response_bytes(response.status, response.headers, response.body)
-        return
-    stream = transport.response_stream(response.status, response.headers)
-    async with aclosing(response.stream) as pieces_of_it:
-        async for piece in pieces_of_it:
-            await stream.send_bytes(piece)
+    else:
+        await send_pieces(response, response.stream, scope, transport)
 
 
 class _Body:

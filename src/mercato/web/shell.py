@@ -224,7 +224,7 @@ class Shell:
         """Refuse what is malformed, whatever it asks for, and count it against its address."""
         if request.header_bytes > MAX_HEADER_BYTES:
             raise HeadersTooLarge(f"The headers must not exceed {MAX_HEADER_BYTES} bytes.")
-        _check_framing(request.headers)
+        check_framing(request.headers)
         if not (request.counted or request.path.startswith(_UNLIMITED)):
             told = self._limits.of_address(request.client, seen.at)
             seen.limits = told if isinstance(told, list) else await told
@@ -273,14 +273,27 @@ class Shell:
         """Return the call, in its store and within that store's limits."""
         if endpoint.storeless or not endpoint.in_contract:
             # Health, metrics and the like belong to no store, and must not depend on one.
-            return Call(seen.request_id, DEFAULT_TENANT, seen.at, request.client, seen.caller)
+            return Call(
+                seen.request_id, DEFAULT_TENANT, seen.at, request.client, seen.caller, headers=request.headers
+            )
         acting = await self._stores.acting_in(request, seen.caller)
         seen.tenant, seen.caller, seen.away = acting.tenant, acting.caller, acting.home is not None
+        tier = None
         if acting.caller is not None and not acting.caller.names_store and acting.store is not None:
-            told = self._limits.of_store(acting.tenant, acting.store.tier, seen.at)
+            tier = acting.store.tier
+            told = self._limits.of_store(acting.tenant, tier, seen.at)
             seen.limits = (told if isinstance(told, list) else await told) or seen.limits
         act_for(acting.tenant)
-        return Call(seen.request_id, acting.tenant, seen.at, request.client, acting.caller)
+        return Call(
+            seen.request_id,
+            acting.tenant,
+            seen.at,
+            request.client,
+            acting.caller,
+            headers=request.headers,
+            limits=self._limits,
+            tier=tier,
+        )
 
     def _options(self, request: Request) -> Response:
         allowed = self._router.allowed(request.path)
@@ -381,7 +394,7 @@ def _level(status: int) -> str:
     return "warning" if status == 503 else "error"
 
 
-def _check_framing(headers: Mapping[str, str]) -> None:
+def check_framing(headers: Mapping[str, str]) -> None:
     """Refuse what servers and proxies may read differently (RFC 9112, sections 3.2 and 6.1)."""
     if headers.get("transfer-encoding", "chunked").lower() != "chunked":
         raise Misframed("The only Transfer-Encoding is chunked, once.")

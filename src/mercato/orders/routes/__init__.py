@@ -3,7 +3,7 @@
 from mercato.orders.ports import OrderStore
 from mercato.orders.routes.flat import DIALECT, flat
 from mercato.orders.routes.orders import declare
-from mercato.orders.service import Orders
+from mercato.orders.service.orders import Orders
 from mercato.web.endpoint import Routes
 from mercato.web.idempotency import Claims
 

@@ -15,7 +15,7 @@ from mercato.kernel.versions import VersionMismatch
 from mercato.orders.domain import MAX_LINES, InvalidTransition, Order, ReservationPending
 from mercato.orders.ports import OrderFilter, OrderStore
 from mercato.orders.routes.orders import Name, Quantity
-from mercato.orders.service import OrderRequest, Orders
+from mercato.orders.service.orders import OrderRequest, Orders
 from mercato.orders.views import FlatOrder, flat_view
 from mercato.web import dialect
 from mercato.web.call import Call

@@ -4,6 +4,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from mercato.contracts.order_reading import TimelineEntry
 from mercato.contracts.orders import OrderStatus
 from mercato.contracts.products import OutOfStock, PriceChanged, WantedLine
 from mercato.kernel.errors import FieldError, NotFound, Unavailable, ValidationFailed
@@ -12,9 +13,9 @@ from mercato.kernel.money import Amount
 from mercato.kernel.paging import Window
 from mercato.kernel.text import LINE_PATTERN, TEXT_PATTERN
 from mercato.kernel.versions import VersionMismatch
-from mercato.orders.domain import MAX_LINES, InvalidTransition, Order, ReservationPending, TimelineEntry
+from mercato.orders.domain import MAX_LINES, InvalidTransition, Order, ReservationPending
 from mercato.orders.ports import OrderFilter, OrderStore
-from mercato.orders.service import OrderRequest, Orders
+from mercato.orders.service.orders import OrderRequest, Orders
 from mercato.orders.views import OrderView, timeline, view
 from mercato.web.call import Call
 from mercato.web.decode import Body

@@ -14,7 +14,8 @@ from mercato.adapters.sql.steps import Steps
 from mercato.adapters.sql.timed import LATEST_FIRST, between, page
 from mercato.contracts.events import Events
 from mercato.contracts.order_books import OrderBook
-from mercato.contracts.orders import OrderStatus, StockState
+from mercato.contracts.order_reading import TimelineEntry
+from mercato.contracts.orders import OrderPaymentStatus, OrderStatus, StockState
 from mercato.contracts.products import PricedLine
 from mercato.kernel.cause import ByEvent, Cause
 from mercato.kernel.clock import from_micros, to_micros
@@ -22,7 +23,7 @@ from mercato.kernel.errors import Conflict, NotFound
 from mercato.kernel.ids import OrderId, ProductId, is_id
 from mercato.kernel.paging import Window
 from mercato.kernel.tenancy import TenantId
-from mercato.orders.domain import Order, OrderPaymentStatus, TimelineEntry
+from mercato.orders.domain import Order
 from mercato.orders.ports import CatalogueItem, Decide, OrderFilter
 
 _COLUMNS = (
@@ -62,7 +63,7 @@ class SqlOrders:
 
     async def search(self, tenant: TenantId, wanted: OrderFilter, window: Window) -> list[Order]:
         """Return a window of a store's orders, latest first."""
-        where, params = _where(tenant, wanted)
+        where, params = matching(tenant, wanted)
         part, bounds = page(window, wanted.since, wanted.before)
         rows = await self._db.search(
             f"SELECT {_COLUMNS} FROM orders WHERE {where}{part} {LATEST_FIRST}",
@@ -72,7 +73,7 @@ class SqlOrders:
 
     async def count(self, tenant: TenantId, wanted: OrderFilter) -> int:
         """Return how many orders there are."""
-        where, params = _where(tenant, wanted)
+        where, params = matching(tenant, wanted)
         part, bounds = between(wanted.since, wanted.before)
         rows = await self._db.search(f"SELECT count(*) FROM orders WHERE {where}{part}", (*params, *bounds))
         return int(rows[0][0])
@@ -200,7 +201,8 @@ async def _update(tx: Tx, order: Order, *, expected: int) -> None:
         raise Conflict("The order was changed by somebody else.")
 
 
-def _where(tenant: TenantId, wanted: OrderFilter) -> tuple[str, list[Value]]:
+def matching(tenant: TenantId, wanted: OrderFilter) -> tuple[str, list[Value]]:
+    """Return the condition of what is wanted, with its parameters."""
     where = "tenant_id = ? AND deleted_at IS NULL"
     params: list[Value] = [tenant]
     if wanted.user_id is not None:

@@ -7,7 +7,7 @@ import msgspec
 
 from mercato.contracts.events import Events
 from mercato.contracts.orders import OrderDesk, OrderFacts, OrderStatus, StockState
-from mercato.contracts.payments import PaymentMethod, PaymentStatus
+from mercato.contracts.payments import PaymentMethod, PaymentStatus, RefundStatus
 from mercato.kernel.cause import Cause
 from mercato.kernel.errors import Conflict, Forbidden, NotFound, Unavailable, ValidationFailed
 from mercato.kernel.ids import OrderId, PaymentId, is_id, uuid7
@@ -15,7 +15,7 @@ from mercato.kernel.money import to_minor
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import TenantId
 from mercato.kernel.versions import ANY_VERSION, Expected
-from mercato.payments.domain import BY_HAND, InvalidTransition, Payment, RefundStatus
+from mercato.payments.domain import BY_HAND, InvalidTransition, Payment
 from mercato.payments.ports import Decide, PaymentStore
 from mercato.payments.service.settlement import Settlement
 

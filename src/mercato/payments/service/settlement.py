@@ -11,14 +11,14 @@ from datetime import timedelta
 from typing import TypeVar, assert_never
 
 from mercato.contracts.events import Events
-from mercato.contracts.payments import PaymentStatus
+from mercato.contracts.payments import PaymentStatus, RefundStatus
 from mercato.kernel.cause import BySystem, Cause
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Conflict, NotFound
 from mercato.kernel.ids import PaymentId, uuid7
 from mercato.kernel.tenancy import TenantId
 from mercato.kernel.versions import ANY_VERSION, Expected
-from mercato.payments.domain import CheckDelays, InvalidTransition, Payment, RefundStatus
+from mercato.payments.domain import CheckDelays, InvalidTransition, Payment
 from mercato.payments.ports import (
     Charged,
     ChargeRequest,

@@ -63,7 +63,7 @@ class SqlPayments:
 
     async def search(self, tenant: TenantId, wanted: PaymentFilter, window: Window) -> list[Payment]:
         """Return a window of a store's payments, latest first."""
-        where, params = _where(tenant, wanted)
+        where, params = matching(tenant, wanted)
         part, bounds = page(window)
         rows = await self._db.search(
             f"SELECT {_COLUMNS} FROM payments WHERE {where}{part} {LATEST_FIRST}",
@@ -73,7 +73,7 @@ class SqlPayments:
 
     async def count(self, tenant: TenantId, wanted: PaymentFilter) -> int:
         """Return how many payments there are."""
-        where, params = _where(tenant, wanted)
+        where, params = matching(tenant, wanted)
         rows = await self._db.search(f"SELECT count(*) FROM payments WHERE {where}", params)
         return int(rows[0][0])
 
@@ -216,7 +216,8 @@ async def _apply(tx: Tx, payment: Payment, decide: Decide) -> tuple[Payment, Eve
     return changed, events
 
 
-def _where(tenant: TenantId, wanted: PaymentFilter) -> tuple[str, list[Value]]:
+def matching(tenant: TenantId, wanted: PaymentFilter) -> tuple[str, list[Value]]:
+    """Return the condition of what is wanted, with its parameters."""
     criteria: dict[str, Value] = {
         "tenant_id": tenant,
         "order_id": wanted.order_id,

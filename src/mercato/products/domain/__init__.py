@@ -14,6 +14,7 @@ from typing import TypeVar
 import msgspec
 from msgspec import UNSET, UnsetType
 
+from mercato.contracts import product_reading
 from mercato.contracts.events import Events
 from mercato.contracts.products import (
     InventoryUpdated,
@@ -60,21 +61,8 @@ class ReservationOver(Conflict):
     """The order's stock was given back; nothing can be reserved for it any more."""
 
 
-class Product(msgspec.Struct, frozen=True):
-    """A product of a store. `price` is in minor units; `in_stock` says if any is available."""
-
-    id: ProductId
-    tenant_id: TenantId
-    sku: str
-    name: str
-    description: str | None
-    price: int
-    currency: str
-    category: str | None
-    in_stock: bool
-    created_at: datetime
-    updated_at: datetime
-    version: int
+class Product(product_reading.Product, frozen=True):
+    """A product of a store."""
 
 
 class NewProduct(msgspec.Struct, frozen=True):
@@ -121,20 +109,8 @@ class Movement(msgspec.Struct, frozen=True):
     reason: str | None = None
 
 
-class Inventory(msgspec.Struct, frozen=True):
+class Inventory(product_reading.Inventory, frozen=True):
     """What there is of a product, and what of it is held for orders."""
-
-    product_id: ProductId
-    on_hand: int
-    reserved: int
-    warehouse_location: str | None
-    updated_at: datetime
-    version: int
-
-    @property
-    def available(self) -> int:
-        """What can be sold."""
-        return self.on_hand - self.reserved
 
 
 def create_product(

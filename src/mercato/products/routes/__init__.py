@@ -8,8 +8,9 @@ from mercato.products.routes.inventory import inventory
 from mercato.products.routes.lists import ProductPages, lists
 from mercato.products.routes.products import products
 from mercato.products.routes.transfer import transfer
-from mercato.products.service.catalogue import Catalogue, Currencies
+from mercato.products.service.catalogue import Catalogue
 from mercato.products.service.imports import Imports
+from mercato.products.service.lists import Lists
 from mercato.web.endpoint import Routes
 from mercato.web.idempotency import Claims
 
@@ -19,7 +20,7 @@ def routes(  # noqa: PLR0913  each is one collaborator
     store: CatalogueStore,
     listed: ProductLists,
     imports: Imports,
-    currencies: Currencies,
+    read: Lists,
     *,
     cache: Cache,
     list_cache: ListCache,
@@ -28,8 +29,8 @@ def routes(  # noqa: PLR0913  each is one collaborator
 ) -> Routes:
     """Declare the endpoints. `max_import` is the bytes that an import's file may have."""
     declared = Routes("products", prefix="/api/v1/products", claims=claims)
-    pages = ProductPages(listed, list_cache)
-    lists(declared, pages, currencies)
+    pages = ProductPages(read, list_cache)
+    lists(declared, pages, read)
     products(declared, catalogue, store, cache)
     inventory(declared, catalogue, store)
     transfer(declared, imports, listed, max_import=max_import)

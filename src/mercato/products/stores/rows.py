@@ -24,11 +24,17 @@ COLUMNS = (
 PRODUCTS = f"SELECT {COLUMNS} FROM products p"
 _STORED = f"SELECT {COLUMNS}, p.position, p.words, p.import_id FROM products p"
 
-INVENTORY = (
+STOCK = (
     "SELECT i.product_id, i.on_hand, i.reserved, i.warehouse_location, i.updated_at, i.version"
-    " FROM inventory i WHERE i.tenant_id = ? AND i.product_id = ?"
+    " FROM inventory i"
 )
 """Selects what `load_inventory` reads."""
+INVENTORY = f"{STOCK} WHERE i.tenant_id = ? AND i.product_id = ?"
+IN_CATALOGUE = (
+    " AND EXISTS (SELECT 1 FROM products p"
+    " WHERE p.tenant_id = i.tenant_id AND p.id = i.product_id AND p.shelf > 0)"
+)
+"""The condition of stock that its product has not been deleted."""
 
 
 class Stored(msgspec.Struct, frozen=True):

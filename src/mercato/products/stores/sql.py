@@ -16,12 +16,7 @@ from mercato.products.domain import Inventory, Movement, MovementKind, Product
 from mercato.products.ports import Change, Count, MovementRecord
 from mercato.products.stores import rows
 from mercato.products.stores.ledger import Changed, Ledger
-from mercato.products.stores.rows import INVENTORY, PRODUCTS, load_inventory, load_product
-
-_IN_CATALOGUE = (
-    " AND EXISTS (SELECT 1 FROM products p"
-    " WHERE p.tenant_id = i.tenant_id AND p.id = i.product_id AND p.shelf > 0)"
-)
+from mercato.products.stores.rows import IN_CATALOGUE, INVENTORY, PRODUCTS, load_inventory, load_product
 
 
 class SqlCatalogue:
@@ -87,7 +82,7 @@ class SqlCatalogue:
 
     async def inventory(self, tenant: TenantId, product_id: ProductId) -> Inventory | None:
         """Return a product's stock."""
-        row = await self._db.fetch_one(INVENTORY + _IN_CATALOGUE, (tenant, product_id))
+        row = await self._db.fetch_one(INVENTORY + IN_CATALOGUE, (tenant, product_id))
         return None if row is None else load_inventory(row)
 
     async def change_inventory(
@@ -96,7 +91,7 @@ class SqlCatalogue:
         """Change a product's stock in one step."""
 
         async def work(tx: Tx) -> tuple[Inventory, Events]:
-            row = await tx.lock_one(INVENTORY + _IN_CATALOGUE, (tenant, product_id))
+            row = await tx.lock_one(INVENTORY + IN_CATALOGUE, (tenant, product_id))
             if row is None:
                 raise NotFound("There is no such product.")
             counted, movements, events = count(load_inventory(row))

@@ -130,7 +130,8 @@ def _operating(api: Routes, desk: Stores) -> None:
         total = await desk.count(wanted) if part.counted else None
         shown = found[: part.limit]
         views = [tenant_view(each) for each in shown]
-        return Page(views, page_meta(part, found, shown[-1].id if shown else None, total))
+        last, has_more = shown[-1].id if shown else None, len(found) > part.limit
+        return Page(views, page_meta(part, last, total, has_more=has_more))
 
     @api.patch(
         "/api/v1/tenants/{tenant_id}",

@@ -1,0 +1,1 @@
+"""What can be done with orders, and what is read of them."""
