@@ -195,14 +195,14 @@ class _Body:
             await asyncio.wait([self._reading])
 
     async def _pieces(self) -> AsyncIterator[bytes]:
-        if self._stopped:
-            return
-        # Each piece is read in a task of its own.
-        self._reading = asyncio.current_task()
+        pieces = self._request.stream_body(self._limit)
         try:
-            async for piece in self._request.stream_body(self._limit):
-                yield piece
+            while not self._stopped:
+                # Each piece is asked for in a task of its own.
                 self._reading = asyncio.current_task()
+                yield await anext(pieces)
+        except StopAsyncIteration:
+            return
         except MercatoError as error:
             self.refusal = error
             raise

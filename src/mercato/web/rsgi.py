@@ -106,7 +106,7 @@ class _Body:
 
     def __init__(self, headers: Mapping[str, str], transport: Transport) -> None:
         self._headers = headers
-        self._transport = transport
+        self._transport: Transport | None = transport
         self._arriving: AsyncIterator[bytes] | None = None
         """The server gives its chunks once, so whoever goes on reading reads from here."""
         self.ended = False
@@ -125,13 +125,14 @@ class _Body:
         The system breaks a connection that is closed with something unread, and what was answered may be
         lost with it (RFC 9112, section 9.6).
         """
-        with suppress(TimeoutError, BadRequest):
+        with suppress(TimeoutError, BadRequest, StopAsyncIteration):
             async with asyncio.timeout(_LINGER_S):
                 arriving = aiter(self)
                 while True:
                     async with asyncio.timeout(_SILENCE_S):
-                        if await anext(arriving, None) is None:
-                            return
+                        await anext(arriving)
+        # The connection is open for as long as anything holds on to these, and whoever has read of them may.
+        self._arriving = self._transport = None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         """Yield the chunks. Raises BadRequest for a body that broke off before its end.
@@ -141,6 +142,8 @@ class _Body:
         """
         was_empty = False
         left = _declared(self._headers)
+        if self._transport is None:
+            raise BadRequest("The body ended early.")
         if self._arriving is None:
             self._arriving = aiter(self._transport)
         while True:
