@@ -135,15 +135,24 @@ class Documents:
 
     def _arguments(self, arguments: dict[str, GraphQLArgument]) -> str:
         given = [
-            f"{name}: {self._literal(argument.type, 0)}"
+            f"{name}: {self._argument(argument)}"
             for name, argument in arguments.items()
             if is_required_argument(argument) or self.chance.random() < 0.5
         ]
         return f"({', '.join(given)})" if given else ""
 
+    def _argument(self, argument: GraphQLArgument) -> str:
+        if (
+            is_non_null_type(argument.type)
+            and not is_required_argument(argument)
+            and self.chance.random() < 0.4
+        ):
+            # It has a default, so the variable may be null, which is found out when it is.
+            return self._variable(str(argument.type.of_type), None)
+        return self._literal(argument.type, 0)
+
     def _literal(self, type_: Any, depth: int) -> str:
         if self.chance.random() < 0.3:
-            # Where nothing else is said a variable may be null, which is found out when it is.
             return self._variable(str(type_), None)
         if is_non_null_type(type_):
             return self._literal_of(type_.of_type, depth)

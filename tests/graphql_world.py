@@ -8,6 +8,7 @@ import enum
 import random
 from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Any
 
 from graphql import GraphQLObjectType, is_leaf_type, is_list_type, is_non_null_type
@@ -146,10 +147,13 @@ class Thing:
         raise AssertionError("objects are not to be compared")
 
 
-_WRONG = ["text", 5, 2**40, 1.5, float("nan"), float("inf"), True, b"bytes", [1], Level.LOW, Stamp("bad"), ""]
+_WRONG = [
+    *("text", "", 5, 2**31, -(2**31) - 1, 1.5, float("nan"), -float("inf"), Decimal("NaN"), Decimal("1e999")),
+    *(True, b"bytes", [1], Level.LOW, Stamp("bad"), object),
+]
 _RIGHT: dict[str, list[Any]] = {
     "Int": [0, 1, -5, 2**31 - 1, True, 7.0, "12"],
-    "Float": [0.5, 1.25, 3, True, "1.5"],
+    "Float": [0.5, 1.25, 3, True, "1.5", Decimal("19.99")],
     "String": ["", "a text", "schön", 5, True],
     "ID": ["one", "two", 3],
     "Boolean": [True, False, 1],

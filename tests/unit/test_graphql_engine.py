@@ -14,6 +14,7 @@ from graphql import build_schema, get_introspection_query, graphql_sync
 from mercato.gateway.graphql.answer import Refused, encode
 from mercato.gateway.graphql.bindings import Args, Attribute, Bound, Load, Resolve, Scalar, snake
 from mercato.gateway.graphql.engine import Engine, Operation
+from mercato.gateway.graphql.limits import Limits
 from tests.graphql_shop import FIELDS, SDL, Order, Shop, answers, ask, bound, codes, open_engine
 
 ENGINE = open_engine()
@@ -234,6 +235,26 @@ async def test_a_field_may_be_named_like_a_word_of_python_and_have_a_directive_o
     query = "query($as: [String]) { here { from class @tagged(as: $as) in { from } } }"
     for result in await answers(engine, Shop(), query, {"as": ["a"]}):
         assert result.data == {"here": {"from": "there", "class": 1, "in": None}}
+
+
+async def test_an_answer_may_be_deeper_than_python_can_nest_loops() -> None:
+    sdl = "type Query { top: [[Node]] } type Node { id: ID! inner: [[Node]] }"
+    node: Any = SimpleNamespace(id="0", inner=[[None]])
+    for number in range(1, 40):
+        node = SimpleNamespace(id=str(number), inner=[[node]])
+
+    async def top(_: Shop, __: Args) -> Any:
+        return [[node]]
+
+    engine = Engine(Bound(sdl, {"Query": {"top": Resolve(top)}}), Limits(depth=100, cost=10**60))
+    for depth in (1, 5, 8, 9, 10, 11, 20, 38):
+        query = "{ top " + "{ id inner " * depth + "{ id }" + " }" * depth + " }"
+        for result in await answers(engine, Shop(), query):
+            assert result.errors == ()
+            found: Any = result.data
+            for number in range(39, 39 - depth, -1):
+                ((found,),) = found["top" if number == 39 else "inner"]
+                assert found["id"] == str(number)
 
 
 def test_names_are_told_in_snake_case() -> None:

@@ -49,12 +49,13 @@ class Load:
     """A field that is loaded for many objects at once: one call for all of a level of the operation.
 
     `load` gets the objects and returns a value for each, in their order: None where there is none, and an
-    exception where that one failed. If it raises, it has failed for all of them.
+    exception where that one failed. If it raises, it has failed for all of them. Values that are lists can be
+    read more than once. A Load that is given for several fields is one: their objects come together.
     """
 
     load: Callable[[Value, Sequence[Value], Args], Awaitable[Sequence[Value]]]
     key: Callable[[Value], Hashable] | None = None
-    """Objects with the same key have the same value: `load` gets one of them."""
+    """Objects with the same key have the same value: `load` gets one of them. Getting a key does not fail."""
     cost: int = 1
     many: int | str | None = None
     public: bool = False

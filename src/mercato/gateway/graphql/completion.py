@@ -18,6 +18,8 @@ from mercato.gateway.graphql.plan import Field, Selection
 class Completion:
     """Completes values as the specification's CompleteValue does; what fails is null, and noted."""
 
+    __slots__ = ("_failures",)
+
     def __init__(self, failures: Failures) -> None:
         self._failures = failures
 

@@ -1,8 +1,10 @@
 """The engine: takes operations as clients send them, and answers.
 
+```
 engine = Engine(Bound(sdl, {"Query": {"orders": Resolve(orders)}, "Order": {"user": Load(users)}}))
-prepared = engine.prepare(Operation(query, variables))     # raises Refused
+prepared = engine.prepare(Operation(query, variables))  # raises Refused
 answer = encode(await prepared.execute(context))
+```
 """
 
 from collections.abc import AsyncGenerator, Mapping, Sequence
@@ -23,7 +25,7 @@ from mercato.gateway.graphql.answer import (
     refused,
 )
 from mercato.gateway.graphql.bindings import Bound, Context, Events, Value
-from mercato.gateway.graphql.documents import Document, Documents, Executable
+from mercato.gateway.graphql.documents import Documents, Executable
 from mercato.gateway.graphql.errors import Reporter, told
 from mercato.gateway.graphql.execution import Execution
 from mercato.gateway.graphql.introspection import ask_schema
@@ -48,16 +50,24 @@ class Operation:
 class Prepared:
     """An operation with its variables: valid, and within all limits."""
 
+    __slots__ = (
+        "_executable",
+        "_extensions",
+        "_given",
+        "_plan",
+        "_schema",
+        "_variables",
+        "cost",
+    )
+
     def __init__(
         self,
         schema: Schema,
-        document: Document,
         executable: Executable,
         given: Mapping[str, Value],
         variables: VariableValues,
     ) -> None:
         self._schema = schema
-        self._document = document
         self._executable = executable
         self._given = given
         self._variables = variables
@@ -103,7 +113,7 @@ class Prepared:
                 yield Result(data, execution.problems, self._extensions)
 
     async def _events(self, context: Context) -> AsyncGenerator[Value, None]:
-        (field,) = self._plan.root.loads
+        (field,) = self._plan.starts
         assert isinstance(field.binding, Events) and field.arguments is not None  # noqa: S101, PT018  see Schema
         try:
             args = field.arguments.values(self._variables)
@@ -147,10 +157,9 @@ class Engine:
 
     def prepare(self, operation: Operation) -> Prepared:
         """Read an operation and check it, and what it would cost. Raises Refused."""
-        document = self.documents.get(operation.query)
-        executable = document.operation(operation.operation_name)
+        executable = self.documents.get(operation.query).operation(operation.operation_name)
         variables = executable.variables.coerce(operation.variables)
-        prepared = Prepared(self._schema, document, executable, operation.variables, variables)
+        prepared = Prepared(self._schema, executable, operation.variables, variables)
         cost, most = prepared.cost, self._limits.cost
         if cost > most:
             message = f"The operation costs {cost}, and may cost {most}: ask for shorter lists."

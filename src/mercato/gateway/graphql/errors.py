@@ -30,6 +30,8 @@ def told(error: GraphQLError, code: str) -> Problem:
 class Reporter:
     """Tells the errors of one request. Of each field of the schema it logs one defect, no more."""
 
+    __slots__ = ("_logged", "_request_id")
+
     def __init__(self, request_id: str) -> None:
         self._request_id = request_id
         self._logged: set[str] = set()

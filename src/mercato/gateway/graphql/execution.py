@@ -42,6 +42,8 @@ class _Call:
 class Execution:
     """One execution of a plan."""
 
+    __slots__ = ("_completion", "_context", "_failures", "_plan", "_reporter", "_variables", "_wanted")
+
     def __init__(self, plan: Plan, variables: VariableValues, context: Context) -> None:
         self._plan = plan
         self._variables = variables
@@ -60,11 +62,10 @@ class Execution:
     async def query(self, ask_schema: AskSchema) -> dict[str, Value] | None:
         """Return the data of a query."""
         root = self._start()
-        self._wanted = [(field, root) for field in self._plan.root.loads if not field.asks_schema]
+        self._wanted = [(field, root) for field in self._plan.starts]
         await self._load()
-        asked = [field for field in self._plan.root.loads if field.asks_schema]
-        if asked:
-            found = ask_schema(asked)
+        if self._plan.about_schema:
+            found = ask_schema(self._plan.about_schema)
             self._failures.problems += [told(error, BAD_USER_INPUT) for error in found.errors or ()]
             root.rows[0].update(found.data or {})
             if found.data is None:
@@ -76,7 +77,7 @@ class Execution:
         """Return the data of a mutation: each field with all beneath it before the next."""
         root = self._start()
         data: dict[str, Value] | None = self._settled(root)
-        for field in self._plan.root.loads:
+        for field in self._plan.starts:
             self._wanted = [(field, root)]
             await self._load()
             data = self._settled(root)
@@ -87,7 +88,7 @@ class Execution:
     async def event(self, value: Value) -> dict[str, Value] | None:
         """Return the data for an event of a subscription, whose field has this value."""
         root = self._start()
-        self._place(self._plan.root.loads[0], root, [value])
+        self._place(self._plan.starts[0], root, [value])
         await self._load()
         return self._settled(root)
 

@@ -16,6 +16,8 @@ class Failures:
     beneath it is. Therefore all are noted first, and settled together.
     """
 
+    __slots__ = ("_noted", "_nulled", "_reporter", "problems")
+
     def __init__(self, reporter: Reporter) -> None:
         self._reporter = reporter
         self._noted: list[tuple[Field, Path, Exception]] = []

@@ -130,9 +130,14 @@ class Selection:
 class Plan:
     """An operation, for given values of its conditions."""
 
+    __slots__ = ("about_schema", "is_public", "kind", "root", "root_fields", "runs", "starts")
+
     def __init__(self, kind: str, root: Selection) -> None:
         self.kind = kind
         self.root = root
+        self.starts = [field for field in root.loads if not field.asks_schema]
+        """What an execution begins with."""
+        self.about_schema = [field for field in root.loads if field.asks_schema]
         self.runs = 0
         self.is_public = kind == "query" and all(
             field.binding is None or field.binding.public for field in root.all_fields()

@@ -32,6 +32,8 @@ from graphql import GraphQLEnumType, GraphQLLeafType, Undefined
 from mercato.gateway.graphql.bindings import Attribute, Value
 from mercato.gateway.graphql.plan import Field, Plan
 
+_TOO_DEEP = "    " * 19
+"""Python takes no more than twenty loops within each other."""
 _PLAIN: dict[str, type] = {"String": str, "ID": str, "Boolean": bool}
 
 
@@ -54,16 +56,19 @@ class _Writer:
     def __init__(self, plain: dict[str, type]) -> None:
         self._plain = _PLAIN | plain
         self._lines: list[str] = []
-        self._names: dict[str, Value] = {"Abnormal": Abnormal}
+        self._names: dict[str, Value] = {"Abnormal": Abnormal, "Decimal": Decimal, "inf": math.inf}
         self._placed: list[Field] = []
 
     def place(self, field: Field) -> None:
-        """Write the function that places what came for a field."""
+        """Write the function that places what came for a field, unless Python would not take it."""
+        lines = _indented(self._complete(field, 0, "v", "a"), 2)
+        if any(line.startswith(_TOO_DEEP) for line in lines):
+            return
         self._lines += [
             f"def p{len(self._placed)}(values, rows):",
             "    objects, made = [], []",
             "    for row, v in zip(rows, values):",
-            *_indented(self._complete(field, 0, "v", "a"), 2),
+            *lines,
             f"        row[{self._name('k', field.key)}] = a",
             "    return objects, made",
         ]
@@ -130,6 +135,14 @@ class _Writer:
         if isinstance(leaf, GraphQLEnumType):
             return [f"{target} = {self._name('e', _names_of(leaf, null=null))}[{source}]"]
         write = self._name("w", _writer(leaf, null=null))
+        if leaf.name == "Float":
+            lines = [
+                f"if {target}.__class__ is Decimal: {target} = float({target})",
+                f"elif {target}.__class__ is not float: {target} = {write}({target})",
+                f"if not -inf < {target} < inf: raise Abnormal",
+            ]
+            lines = [f"if {target} is not None:", *_indented(lines)] if null else lines
+            return [f"{target} = {source}", *lines]
         if leaf.name == "Int":
             test = f"{target}.__class__ is not int or not -2147483648 <= {target} <= 2147483647"
         elif leaf.name in self._plain:
@@ -160,13 +173,8 @@ def _names_of(leaf: GraphQLEnumType, *, null: bool) -> dict[Hashable, str | None
 def _writer(leaf: GraphQLLeafType, *, null: bool) -> Callable[[Value], Value]:
     """Return what makes of a value of any type what the answer shows."""
     coerce = leaf.coerce_output_value
-    is_float = leaf.name == "Float"
 
     def write(value: Value) -> Value:
-        if is_float and value.__class__ is Decimal:
-            number = float(value)
-            if math.isfinite(number):
-                return number
         if value is None and null:
             return None
         if value is None or isinstance(value, Exception):
