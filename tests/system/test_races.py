@@ -66,6 +66,27 @@ async def test_of_10_identical_keyed_orders_one_is_placed(platform: Platform) ->
         assert listed.json["meta"]["total_count"] == 1
 
 
+async def test_a_key_is_in_use_for_as_long_as_its_call_takes(platform: Platform) -> None:
+    store = await open_store(platform, "slow-key")
+    async with platform.client(store.customer) as shop:
+        product = await add_product(shop, store, "SOFA", stock=1)
+        order = (await shop.post("/api/v1/orders", order_of(product))).data["id"]
+        slow = {"order_id": order, "method": "card", "token": "tok_slow"}
+        payment = (await shop.post("/api/v1/payments", slow)).data["id"]
+        process = f"/api/v1/payments/{payment}/process"
+
+        first = asyncio.create_task(shop.post(process, key="slow"))
+        await shop.until(f"/api/v1/payments/{payment}", "status", "processing")
+        answers = []
+        while not first.done():
+            answers.append(await shop.post(process, key="slow"))
+            await asyncio.sleep(0.02)
+
+        assert (await first).data["status"] == "success"
+        assert {each.code for each in answers if each.status != 200} == {"IDEMPOTENCY_KEY_IN_USE"}
+        assert {each.headers.get("idempotent-replayed") for each in answers if each.status == 200} <= {"true"}
+
+
 async def test_20_parallel_refunds_give_back_no_more_than_was_paid(platform: Platform) -> None:
     store = await open_store(platform, "refunds")
     async with platform.client(store.customer) as shop:

@@ -15,6 +15,7 @@ from mercato.web.sockets import Sockets
 
 HEADER_DEADLINE_MS = 10_000
 _BACKLOG = 1024
+"""How many connections may wait to be accepted. granian serves no more than so many at a time, either."""
 
 
 class HttpServer(Server):
@@ -29,6 +30,7 @@ class HttpServer(Server):
             interface=Interfaces.RSGI,
             http=HTTPModes.http1,
             websockets=False,
+            backlog=_BACKLOG,
             http1_settings=HTTP1Settings(header_read_timeout=HEADER_DEADLINE_MS),
             log_enabled=False,
         )

@@ -227,6 +227,8 @@ def _claims_renewal(parts: ServiceParts, clock: Clock) -> Worker:
             except Unavailable as error:
                 details = {"service": parts.name, "cause": repr(error)}
                 log.warning("claims cannot be renewed", extra=details)
+            except Exception:
+                log.exception("claims cannot be renewed", extra={"service": parts.name})
 
     return run
 
