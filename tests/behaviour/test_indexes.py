@@ -33,6 +33,8 @@ SHOP = TenantId("shop")
 class Explaining:
     """A Database, and its transactions, that explain every statement beside carrying it out."""
 
+    dialect = "sqlite"
+
     def __init__(self, path: Path) -> None:
         self._connection = sqlite3.connect(path)
         self.plans: list[tuple[str, str]] = []
@@ -60,6 +62,11 @@ class Explaining:
     async def execute(self, sql: str, params: Iterable[Value] = ()) -> int:
         await self.search(sql, params)
         return 0
+
+    write = execute
+
+    async def put(self, sql: str, params: Iterable[Value] = (), **_: object) -> None:
+        await self.search(sql, params)
 
 
 @pytest.fixture
