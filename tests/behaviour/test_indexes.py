@@ -75,6 +75,11 @@ class Explaining:
         await self.search(sql, params)
         return 0
 
+    write = execute
+
+    async def put(self, sql: str, params: Iterable[Value] = (), **_: object) -> None:
+        await self.search(sql, params)
+
 
 @pytest.fixture
 def explaining(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Explaining]:

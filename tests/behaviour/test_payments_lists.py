@@ -182,6 +182,8 @@ def crowded(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Explaining:
     """A Database that explains every search beside making it."""
 
+    dialect = "sqlite"
+
     def __init__(self, path: Path) -> None:
         self._path = path
         self.plans: list[str] = []

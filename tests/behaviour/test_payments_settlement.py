@@ -359,7 +359,7 @@ async def test_a_refund_of_a_killed_process_is_taken_up(open_database: OpenDatab
 async def test_another_process_s_charge_under_way_is_not_voided(
     open_database: OpenDatabase, tmp_path: Path
 ) -> None:
-    settings = PaymentsSettings(sandbox_slow_s=0.05)
+    settings = PaymentsSettings(sandbox_slow_s=0.5)
     async with (
         open_till(open_database, tmp_path, settings=settings) as one,
         open_till(open_database, tmp_path, orders=one.orders, clock=one.clock, settings=settings) as another,

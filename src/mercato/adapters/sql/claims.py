@@ -1,5 +1,6 @@
 """Idempotency claims in a service's database."""
 
+import asyncio
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import datetime
@@ -18,6 +19,7 @@ class SqlClaims:
 
     def __init__(self, db: Database) -> None:
         self._db = db
+        self._opening: dict[Claim, asyncio.Future[int]] = {}
         self._kept: set[Claim] = set()
         self._seen: set[Claim] = set()
         """Those that were kept when they were last renewed."""
@@ -26,83 +28,66 @@ class SqlClaims:
         self, claim: Claim, body_hash: bytes, *, now: datetime, lease_until: datetime
     ) -> Held | None:
         """Store a new claim, or return the one that is there."""
-
-        async def step(tx: Tx) -> Held | None:
-            row = None
-            while row is None:
-                made = await tx.execute(
+        row = None
+        while row is None:
+            # Whoever goes away meanwhile frees it, which must not overtake this.
+            opening = self._opening[claim] = asyncio.ensure_future(
+                self._db.write(
                     "INSERT INTO claims (tenant_id, principal, route, key, body_hash, object_id, attempt,"
                     " state, lease_until, created_at) VALUES (?, ?, ?, ?, ?, ?, 1, 'open', ?, ?)"
                     " ON CONFLICT DO NOTHING",
                     (*_scope(claim), body_hash, claim.object_id, to_micros(lease_until), to_micros(now)),
                 )
-                if made:
-                    return None
-                # Its holder may give it back between the two; then it is there to be taken.
-                row = await tx.fetch_one(
-                    "SELECT body_hash, object_id, attempt, state, answer, lease_until, created_at FROM claims"
-                    f" WHERE {_SCOPE}",
-                    _scope(claim),
-                )
-            hashed, object_id, attempt, state, answer, lease, created = row
-            found = Claim(claim.tenant, claim.principal, claim.route, claim.key, object_id, attempt)
-            return Held(
-                found, hashed, state == "done", answer or b"", from_micros(lease), from_micros(created)
             )
-
-        return await self._db.transact(step)
+            opening.add_done_callback(lambda _: self._opening.pop(claim, None))
+            if await asyncio.shield(opening):
+                return None
+            # Its holder may give it back between the two; then it is there to be taken.
+            row = await self._db.fetch_one(
+                "SELECT body_hash, object_id, attempt, state, answer, lease_until, created_at FROM claims"
+                f" WHERE {_SCOPE}",
+                _scope(claim),
+            )
+        hashed, object_id, attempt, state, answer, lease, created = row
+        found = Claim(claim.tenant, claim.principal, claim.route, claim.key, object_id, attempt)
+        return Held(found, hashed, state == "done", answer or b"", from_micros(lease), from_micros(created))
 
     async def take_over(self, held: Held, *, now: datetime, lease_until: datetime) -> Claim | None:
         """Continue an operation whose holder is gone."""
         claim = held.claim
-
-        async def step(tx: Tx) -> Claim | None:
-            taken = await tx.execute(
-                f"UPDATE claims SET attempt = attempt + 1, lease_until = ? WHERE {_SCOPE}"
-                " AND attempt = ? AND state = 'open' AND lease_until <= ?",
-                (to_micros(lease_until), *_scope(claim), claim.attempt, to_micros(now)),
-            )
-            if not taken:
-                return None
-            return Claim(
-                claim.tenant, claim.principal, claim.route, claim.key, claim.object_id, claim.attempt + 1
-            )
-
-        return await self._db.transact(step)
+        taken = await self._db.write(
+            f"UPDATE claims SET attempt = attempt + 1, lease_until = ? WHERE {_SCOPE}"
+            " AND attempt = ? AND state = 'open' AND lease_until <= ?",
+            (to_micros(lease_until), *_scope(claim), claim.attempt, to_micros(now)),
+        )
+        if not taken:
+            return None
+        return Claim(
+            claim.tenant, claim.principal, claim.route, claim.key, claim.object_id, claim.attempt + 1
+        )
 
     async def replace(self, held: Held) -> None:
         """Delete a claim that is older than a key is kept."""
-        claim = held.claim
-
-        async def step(tx: Tx) -> None:
-            await tx.execute(
-                f"DELETE FROM claims WHERE {_SCOPE} AND created_at = ?",
-                (*_scope(claim), to_micros(held.created_at)),
-            )
-
-        await self._db.transact(step)
+        await self._db.write(
+            f"DELETE FROM claims WHERE {_SCOPE} AND created_at = ?",
+            (*_scope(held.claim), to_micros(held.created_at)),
+        )
 
     async def free(self, claim: Claim) -> None:
         """Delete this holder's claim if it has had no effect."""
-
-        async def step(tx: Tx) -> None:
-            await tx.execute(
-                f"DELETE FROM claims WHERE {_SCOPE} AND object_id = ? AND attempt = ? AND state = 'open'",
-                (*_scope(claim), claim.object_id, claim.attempt),
-            )
-
-        await self._db.transact(step)
+        if claim in self._opening:
+            await asyncio.wait([self._opening[claim]])
+        await self._db.write(
+            f"DELETE FROM claims WHERE {_SCOPE} AND object_id = ? AND attempt = ? AND state = 'open'",
+            (*_scope(claim), claim.object_id, claim.attempt),
+        )
 
     async def suspend(self, claim: Claim) -> None:
         """End this holder's lease, and keep the claim."""
-
-        async def step(tx: Tx) -> None:
-            await tx.execute(
-                f"UPDATE claims SET lease_until = 0 WHERE {_SCOPE} AND attempt = ? AND state = 'open'",
-                (*_scope(claim), claim.attempt),
-            )
-
-        await self._db.transact(step)
+        await self._db.write(
+            f"UPDATE claims SET lease_until = 0 WHERE {_SCOPE} AND attempt = ? AND state = 'open'",
+            (*_scope(claim), claim.attempt),
+        )
 
     @contextmanager
     def kept(self, claim: Claim) -> Iterator[None]:

@@ -83,11 +83,11 @@ class SqlOrders:
 
         async def work(tx: Tx) -> tuple[Order, Events]:
             marks = ", ".join("?" * 19)
-            added = await tx.execute(
-                f"INSERT INTO orders ({_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING", _values(order)
+            await tx.put(
+                f"INSERT INTO orders ({_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING",
+                _values(order),
+                otherwise=_placed_already,
             )
-            if not added:
-                raise Conflict("This order has been placed already.")
             return order, events
 
         return await self._steps.run(by, work)
@@ -152,7 +152,7 @@ class SqlCatalogue:
         """Remember a product."""
 
         async def work(tx: Tx) -> tuple[None, Events]:
-            await tx.execute(
+            await tx.put(
                 "INSERT INTO catalogue (tenant_id, product_id, sku, name, price, currency)"
                 " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, product_id) DO UPDATE SET"
                 " sku = excluded.sku, name = excluded.name, price = excluded.price",
@@ -166,16 +166,14 @@ class SqlCatalogue:
         """Forget a product that left the catalogue."""
 
         async def work(tx: Tx) -> tuple[None, Events]:
-            await tx.execute(
-                "DELETE FROM catalogue WHERE tenant_id = ? AND product_id = ?", (tenant, product_id)
-            )
+            await tx.put("DELETE FROM catalogue WHERE tenant_id = ? AND product_id = ?", (tenant, product_id))
             return None, ()
 
         await self._steps.run(by, work)
 
 
 async def _update(tx: Tx, order: Order, *, expected: int) -> None:
-    updated = await tx.execute(
+    await tx.put(
         "UPDATE orders SET name = ?, status = ?, payment_status = ?, stock = ?, hold_until = ?,"
         " shipping_address = ?, notes = ?, cancel_reason = ?, timeline = ?, updated_at = ?, version = ?,"
         " deleted_at = ? WHERE tenant_id = ? AND id = ? AND version = ?",
@@ -196,9 +194,16 @@ async def _update(tx: Tx, order: Order, *, expected: int) -> None:
             order.id,
             expected,
         ),
+        otherwise=_changed_meanwhile,
     )
-    if not updated:
-        raise Conflict("The order was changed by somebody else.")
+
+
+def _placed_already() -> Conflict:
+    return Conflict("This order has been placed already.")
+
+
+def _changed_meanwhile() -> Conflict:
+    return Conflict("The order was changed by somebody else.")
 
 
 def matching(tenant: TenantId, wanted: OrderFilter) -> tuple[str, list[Value]]:

@@ -18,6 +18,10 @@ Changed = Callable[[TenantId, ProductId], None]
 _BOOKS_PAGE = 1_000
 
 
+class NotPlain(Exception):
+    """A movement cannot be only put: too little is available, or a page would show it."""
+
+
 class Ledger:
     """Moves stock, and keeps a record of every movement."""
 
@@ -55,6 +59,31 @@ class Ledger:
         await self._cross(tx, tenant, crossed)
         return refused
 
+    async def put(
+        self, tx: Tx, tenant: TenantId, movements: Sequence[Movement], *, actor: str, at: datetime
+    ) -> None:
+        """Carry out the movements with what else the step puts, if each leaves its product as it is shown.
+
+        Otherwise the step fails with NotPlain: then it has to `move` them.
+        """
+        for movement in movements:
+            less = movement.reserved - movement.on_hand
+            await tx.put(
+                "UPDATE inventory SET on_hand = on_hand + ?, reserved = reserved + ?, updated_at = ?,"
+                " version = version + 1 WHERE tenant_id = ? AND product_id = ? AND on_hand - reserved >= ?",
+                (
+                    movement.on_hand,
+                    movement.reserved,
+                    to_micros(at),
+                    tenant,
+                    movement.product_id,
+                    # It is in stock before and after, unless the movement is none of what is available.
+                    max(less, 0) + 1 if less else 0,
+                ),
+                otherwise=NotPlain,
+            )
+            await _write(tx, tenant, movement, actor=actor, at=at)
+
     async def record(
         self, tx: Tx, tenant: TenantId, movement: Movement, *, available: int, actor: str, at: datetime
     ) -> None:
@@ -70,7 +99,7 @@ class Ledger:
 
 
 async def _write(tx: Tx, tenant: TenantId, movement: Movement, *, actor: str, at: datetime) -> None:
-    await tx.execute(
+    await tx.put(
         "INSERT INTO stock_movements (tenant_id, product_id, id, kind, on_hand_delta, reserved_delta,"
         " order_id, actor, reason, at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
         (

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from mercato.adapters.sql.database import Row, Tx, UniqueViolation
+from mercato.adapters.sql.database import Database, Row, Tx, UniqueViolation
 from mercato.kernel.clock import from_micros, to_micros
 from mercato.kernel.ids import ProductId
 from mercato.kernel.tenancy import TenantId
@@ -54,12 +54,18 @@ async def find_stored(tx: Tx, tenant: TenantId, column: str, value: str) -> Stor
     return None if row is None else Stored(load_product(row[:-3]), *row[-3:])
 
 
-async def find_product(tx: Tx, tenant: TenantId, column: str, value: str) -> Product | None:
-    """Return the product in the catalogue whose `id` or `live_sku` that is, as it was last committed."""
-    row = await tx.fetch_one(
-        f"{PRODUCTS} WHERE p.tenant_id = ? AND p.{column} = ? AND p.shelf > 0", (tenant, value)
-    )
-    return None if row is None else load_product(row)
+async def find_products(
+    reader: Tx | Database, tenant: TenantId, column: str, values: Sequence[str]
+) -> list[Product]:
+    """Return the products in the catalogue whose `id` or `live_sku` is one of these, as last committed."""
+    if not values:
+        return []
+    where = f"{PRODUCTS} WHERE p.tenant_id = ? AND p.shelf > 0 AND p.{column}"
+    if reader.dialect == "postgres":
+        found = await reader.fetch_all(f"{where} = ANY(?)", (tenant, [*values]))
+    else:
+        found = await reader.fetch_all(f"{where} IN ({', '.join('?' * len(values))})", (tenant, *values))
+    return [load_product(row) for row in found]
 
 
 def load_product(row: Row) -> Product:
