@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from bench import cluster
+from bench import cluster, graphql_shop
 from bench.client import Outcome, ask, drive, request
 from bench.figures import Figure, Target
 from bench.inserts import grouped_inserts
@@ -62,6 +62,8 @@ def measure(plan: Plan, tell: _Progress) -> list[Figure]:
     figures += cluster.measure_cluster(
         cluster.Amount(plan.rounds, plan.read_s, plan.write_s, plan.warm_up_s, plan.events), tell
     )
+    tell("GraphQL")
+    figures += graphql_shop.measure(plan.rounds, plan.read_s / 4)
     return figures
 
 

@@ -27,7 +27,7 @@ def test_every_measurement_finds_a_number() -> None:
 
     on_postgres = 0 if "PostgreSQL" in missing() else 3
     through_rabbitmq = 0 if missing() else 2
-    assert len(figures) == 10 + on_postgres + through_rabbitmq
+    assert len(figures) == 12 + on_postgres + through_rabbitmq
     assert all(figure.value > 0 for figure in figures)
     told = msgspec.json.decode(as_json(figures))
     assert [each["name"] for each in told["figures"]] == [figure.name for figure in figures]
