@@ -76,8 +76,8 @@ Step = Callable[[Tx], Coroutine[Any, Any, T]]
 """A closure over one transaction. It may run again, and awaits nothing but its `tx`."""
 
 
-class Database(Protocol):
-    """One service's database."""
+class Transacting(Protocol):
+    """What runs steps."""
 
     @property
     def dialect(self) -> Dialect:
@@ -91,6 +91,10 @@ class Database(Protocol):
         StorageUnavailable.
         """
         ...
+
+
+class Database(Transacting, Protocol):
+    """One service's database."""
 
     async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
         """Return the first committed row: a point read, by index."""
