@@ -212,7 +212,8 @@ def import_(
 ) -> None:
     """Make a new instance of an export of a whole one, and check that its books balance.
 
-    It is there whole or not at all. Exits 1 if the books do not balance, naming each difference.
+    It is there whole or not at all, in the data folder or, where MERCATO_DATABASE_URL is set, in empty
+    databases on PostgreSQL. Exits 1 if the books do not balance, naming each difference.
     """
     from mercato.cli.instance import read  # noqa: PLC0415  commands import what they need
 

@@ -1,5 +1,6 @@
 """Where each service keeps what it knows: a file in the data folder, or a database on PostgreSQL."""
 
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -14,6 +15,10 @@ if TYPE_CHECKING:
     from mercato.adapters.sql.postgres import PostgresDatabase
 
 _SERVICE = "{service}"
+
+
+class Unusable(Exception):
+    """Something about the server keeps a command from its work; the message says what, in a sentence."""
 
 
 def open_database(settings: Settings, service: str) -> Database:
@@ -34,17 +39,13 @@ def open_sandbox_book(settings: Settings, webhook_secret: str) -> Book:
 
 
 def _postgres(settings: Settings, service: str, *, schema: str = "public") -> "PostgresDatabase":
-    try:
-        from mercato.adapters.sql.postgres import PostgresDatabase  # noqa: PLC0415  an extra
-        from mercato.adapters.sql.postgres_pool import PoolSettings  # noqa: PLC0415
-    except ImportError as error:
-        raise WrongSetting(
-            f"{variable('database_url')} needs the driver of PostgreSQL, which is not installed:"
-            " pip install 'mercato[postgres]'."
-        ) from error
+    url, system_url = (url_of(settings, name, service) for name in ("database_url", "database_system_url"))
+    from mercato.adapters.sql.postgres import PostgresDatabase  # noqa: PLC0415  an extra
+    from mercato.adapters.sql.postgres_pool import PoolSettings  # noqa: PLC0415
+
     return PostgresDatabase(
-        url_of(settings, "database_url", service),
-        url_of(settings, "database_system_url", service),
+        url,
+        system_url,
         PoolSettings(settings.database_pool, schema, set_local=settings.database_set_local),
         name=f"{service}.{schema}",
     )
@@ -89,6 +90,11 @@ async def why_unusable(settings: Settings, error: Exception) -> str | None:
 
 def url_of(settings: Settings, name: str, service: str) -> str:
     """Return the URL of a service's database for one of the roles. Raises WrongSetting."""
+    if find_spec("asyncpg") is None:
+        raise WrongSetting(
+            f"{variable('database_url')} needs the driver of PostgreSQL, which is not installed:"
+            " pip install 'mercato[postgres]'."
+        )
     url: str = getattr(settings, name)
     if not url:
         raise WrongSetting(f"{variable(name)} is not set, which {variable('database_url')} needs.")

@@ -100,8 +100,8 @@ Step = Callable[[Tx], Coroutine[Any, Any, T]]
 """A closure over one transaction. It may run again, and awaits nothing but its `tx`."""
 
 
-class Database(Protocol):
-    """One service's database."""
+class Transacting(Protocol):
+    """What runs steps."""
 
     @property
     def dialect(self) -> Dialect:
@@ -116,6 +116,10 @@ class Database(Protocol):
         steps for longer than a moment.
         """
         ...
+
+
+class Database(Transacting, Protocol):
+    """One service's database."""
 
     async def write(self, sql: str, params: Sequence[Value] = ()) -> int:
         """Run a step of one statement; return the number of rows it changed. See `transact`."""

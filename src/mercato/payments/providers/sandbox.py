@@ -35,7 +35,7 @@ _DECLINING = {
 }
 _PAYING = frozenset({None, "tok_visa", "tok_slow", "tok_lost"})
 
-_SCHEMA = """
+SCHEMA = """
 CREATE TABLE IF NOT EXISTS charges (
   key TEXT PRIMARY KEY,
   outcome TEXT NOT NULL CHECK (outcome IN ('charged', 'declined', 'void')),
@@ -202,7 +202,7 @@ def _opened(path: Path) -> Iterator[sqlite3.Connection]:
     """Open the file, with the book's tables in it."""
     path.touch(mode=0o600)
     with closing(sqlite3.connect(path)) as connection:
-        connection.executescript(_SCHEMA)
+        connection.executescript(SCHEMA)
         yield connection
 
 

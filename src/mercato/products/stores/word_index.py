@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from mercato.adapters.sql.database import Database, Dialect, Row, Tx, Value
+from mercato.adapters.sql.database import Dialect, Row, Transacting, Tx, Value
 from mercato.kernel.tenancy import TenantId
 
 _DOT = "\N{MIDDLE DOT}"
@@ -123,7 +123,7 @@ class Terms:
 INDEXES: Mapping[Dialect, WordIndex] = {"sqlite": FullText(), "postgres": Terms()}
 
 
-async def reindex(db: Database) -> None:
+async def reindex(db: Transacting) -> None:
     """Write the whole index anew from the products' rows, some at a time."""
     index = INDEXES[db.dialect]
     last = -1

@@ -6,7 +6,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from contextlib import closing
 from pathlib import Path
 
-from mercato.adapters.sql.database import Database
+from mercato.adapters.sql.database import Transacting
 from mercato.adapters.sql.schema import BASE, SchemaTooNew, prepare, upgrade
 from mercato.payments.providers import sandbox
 from mercato.products.stores import word_index
@@ -16,12 +16,14 @@ from mercato.users.stores import search
 
 BOOKS: Mapping[str, Callable[[Path], None]] = {"sandbox": sandbox.make_book}
 """Databases that are no service's, and what makes each."""
-REINDEX: Mapping[str, Callable[[Database], Awaitable[None]]] = {
+REINDEX: Mapping[str, Callable[[Transacting], Awaitable[None]]] = {
     "users": search.reindex,
     "products": word_index.reindex,
 }
 """What writes a service's full-text index anew from its rows."""
 KEYS = "keys"
+LEASE = "relay_lease"
+"""The table that tells which process relays, and nothing of the instance."""
 _STATELESS = re.compile(r".+\.lock|.+\.db-(wal|shm|journal)").fullmatch
 
 _TABLES = "SELECT name FROM pragma_table_list WHERE schema = 'main' AND type = 'table' ORDER BY name"

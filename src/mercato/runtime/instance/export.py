@@ -39,11 +39,11 @@ def write_instance(folder: Path, write: Write, told: Told) -> End:
     `write` is given it in order and in pieces. Raises NeverStill, NotADatabase, Unportable.
     """
     paths = databases.found_in(folder)
-    lines = _Lines(write)
+    lines = Lines(write)
     with cut(paths) as snapshots:
         revisions = {name: databases.revision_of(each) for name, each in snapshots.items()}
         lines.add(Header(FORMAT, __version__, utc_now(), revisions))
-        keys = [_key(path) for path in files_of(folder / databases.KEYS)]
+        keys = [key_of(path) for path in files_of(folder / databases.KEYS)]
         for key in keys:
             lines.add(key)
         rows: dict[str, int] = {}
@@ -56,8 +56,8 @@ def write_instance(folder: Path, write: Write, told: Told) -> End:
     return end
 
 
-class _Lines:
-    """Writes lines, and digests them."""
+class Lines:
+    """Writes a file's lines, and digests them."""
 
     def __init__(self, write: Write) -> None:
         self._out = write
@@ -84,7 +84,8 @@ class _Lines:
         self._out(data)
 
 
-def _key(path: Path) -> Key:
+def key_of(path: Path) -> Key:
+    """Return the line of a key's file."""
     changed = datetime.fromtimestamp(path.stat().st_mtime, UTC)
     return Key(path.name, changed, path.read_bytes())
 
@@ -102,7 +103,7 @@ def _counters(snapshot: sqlite3.Connection) -> dict[str, int]:
     return dict(snapshot.execute("SELECT name, seq FROM sqlite_sequence"))
 
 
-def _write_rows(lines: _Lines, snapshot: sqlite3.Connection, table: Table, told: Told) -> int:
+def _write_rows(lines: Lines, snapshot: sqlite3.Connection, table: Table, told: Told) -> int:
     (total,) = snapshot.execute(f'SELECT count(*) FROM "{table.name}"').fetchone()
     names = ", ".join(f'"{column}"' for column in table.columns)
     cursor = snapshot.execute(f'SELECT {names} FROM "{table.name}"')

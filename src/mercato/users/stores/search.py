@@ -12,7 +12,7 @@ from typing import Protocol
 
 import msgspec
 
-from mercato.adapters.sql.database import Database, Dialect, Row, Tx, Value
+from mercato.adapters.sql.database import Dialect, Row, Transacting, Tx, Value
 from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import TenantId
@@ -208,7 +208,7 @@ async def write_document(tx: Tx, user: User) -> None:
     await _write(tx, number, user)
 
 
-async def reindex(db: Database) -> None:
+async def reindex(db: Transacting) -> None:
     """Write the whole index anew from the users' rows, some at a time."""
     last = -1
 
