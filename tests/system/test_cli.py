@@ -68,13 +68,13 @@ def test_a_wrong_command_line_is_exit_code_2_and_no_difference_in_the_books(
             "up",
             "MERCATO_HOLD",
             "soon",
-            "MERCATO_HOLD is 'soon', which is not acceptable: Expected float, got str.",
+            "MERCATO_HOLD is 'soon', which is not acceptable: it takes a number above 0 and up to 86400.",
         ),
         (
             "outbox",
             "MERCATO_LOG_LEVEL",
             "loud",
-            "MERCATO_LOG_LEVEL is 'loud', which is not acceptable: Invalid enum value 'loud'.",
+            "MERCATO_LOG_LEVEL is 'loud', which is not acceptable: it takes debug, info, warning or error.",
         ),
         (
             "config",

@@ -1,7 +1,9 @@
 """Settings: read once, checked, and a wrong one told in a sentence."""
 
+import os
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from mercato.runtime.settings import Settings, WrongSetting, describe, load, variable
@@ -68,6 +70,45 @@ def test_a_value_that_cannot_be_is_refused_by_name(name: str, value: str) -> Non
     assert sentence.endswith(".")
 
 
+@pytest.mark.parametrize(
+    "name, value, takes",
+    [
+        ("MERCATO_PORT", "0", "a whole number from 1 to 65535"),
+        ("MERCATO_HOLD", "0", "a number above 0 and up to 86400"),
+        ("MERCATO_ACCESS_LOG", "perhaps", "true or false"),
+        ("MERCATO_DATA", "", "a text that is not empty"),
+        ("MERCATO_SMTP_TLS", "ssl", "none, starttls or implicit"),
+        ("MERCATO_MAIL_FROM", "Shop <a@b.cc>", "an email address and nothing else, such as shop@example.com"),
+        ("MERCATO_ORDERS_URL", "orders:8082", "a URL such as http://HOST:PORT, without a path"),
+        ("MERCATO_TIER_BASIC", "10", "three whole numbers with slashes between them, such as 10/10/1000"),
+        ("LOG_LEVEL", "x", "trace, debug, info, warn, warning, error, dpanic, panic or fatal"),
+    ],
+)
+def test_what_a_setting_takes_is_told_in_words(name: str, value: str, takes: str) -> None:
+    with pytest.raises(WrongSetting) as refused:
+        load({name: value})
+    assert str(refused.value) == f"{name} is {value!r}, which is not acceptable: it takes {takes}."
+
+
+def test_a_secret_that_is_refused_is_not_shown() -> None:
+    with pytest.raises(WrongSetting) as refused:
+        load({"MERCATO_CLUSTER_SECRET": "hunter2"})
+    takes = "it takes 32 characters or more, or nothing."
+    assert str(refused.value) == f"MERCATO_CLUSTER_SECRET, which is not shown, is not acceptable: {takes}"
+
+
+@pytest.mark.parametrize("field", msgspec.structs.fields(Settings), ids=lambda field: field.name)
+def test_no_refusal_speaks_in_patterns_and_types(field: msgspec.structs.FieldInfo) -> None:
+    for value in ("", "x y", "-1", "1e400", "99999999999999", "\n"):
+        try:
+            load({variable(field.name): value})
+        except WrongSetting as error:
+            sentence = str(error).replace(repr(value), "")
+            assert " is not acceptable: it takes " in sentence
+            assert not set(r"\^[]|") & set(sentence), sentence
+            assert not {"str", "int", "float", "bool", "None", "regex"} & set(sentence.split()), sentence
+
+
 @pytest.mark.parametrize("value, meant", [("0", False), ("false", False), ("1", True), ("true", True)])
 def test_a_switch_is_written_as_people_write_switches(value: str, meant: bool) -> None:  # noqa: FBT001  a parameter of the test
     assert load({"MERCATO_ACCESS_LOG": value}).access_log is meant
@@ -80,6 +121,28 @@ def test_a_misspelt_variable_is_refused_wherever_it_stands(own_folder: Path) -> 
     (own_folder / ".env").write_text("MERCATO_PROT=1\nOTHERS_PROT=1\n")
     with pytest.raises(WrongSetting, match=r"MERCATO_PROT, in \.env, is not a setting"):
         load({})
+
+
+@pytest.mark.parametrize(
+    "written, sentence",
+    [
+        (b"MERCATO_PORT=9001\nMERCATO_HOST=\xff\n", ".env cannot be read: it is no text in UTF-8."),
+        (b'MERCATO_PORT=9001\nMERCATO_HOST="10.0.0.1\n', ".env cannot be understood from line 2 on."),
+    ],
+)
+def test_a_file_that_cannot_be_understood_is_refused_and_not_left_out(
+    written: bytes, sentence: str, own_folder: Path
+) -> None:
+    (own_folder / ".env").write_bytes(written)
+    with pytest.raises(WrongSetting) as refused:
+        load({})
+    assert str(refused.value) == sentence
+
+
+def test_what_is_no_text_is_refused_by_name() -> None:
+    with pytest.raises(WrongSetting) as refused:
+        load({"MERCATO_HOST": os.fsdecode(b"10.0.0.\xff")})
+    assert str(refused.value) == "MERCATO_HOST is no text: it is not in UTF-8."
 
 
 def test_variables_of_others_are_no_business_of_ours(own_folder: Path) -> None:

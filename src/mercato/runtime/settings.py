@@ -4,9 +4,10 @@ A `.env` file in the working directory is read too; the environment wins over it
 command's own options win over both.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import msgspec
 
@@ -17,8 +18,6 @@ PREFIX = "MERCATO_"
 DOTENV = Path(".env")
 
 
-SECRET = {"secret": True}
-"""Marks a setting whose value is never shown."""
 _SHOWN = "(set)"
 
 
@@ -55,19 +54,31 @@ class WrongSetting(Exception):
     """A setting's value is not acceptable; the message is a sentence that names it."""
 
 
-def _doc(text: str, **limits: Any) -> msgspec.Meta:  # noqa: ANN401  msgspec.Meta's own limits
-    return msgspec.Meta(description=text, **limits)
+def _doc(text: str, *, form: str = "", secret: bool = False, **limits: Any) -> msgspec.Meta:  # noqa: ANN401  msgspec.Meta's own limits
+    """Describe a setting: `form` says in words what its pattern asks for; a secret's value is never shown."""
+    return msgspec.Meta(description=text, extra={"form": form, "secret": secret}, **limits)
 
 
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
 _Bytes = Annotated[int, msgspec.Meta(ge=1024, le=1 << 40)]
 _Count = Annotated[int, msgspec.Meta(ge=0, le=1_000_000_000)]
-_POSTGRES = r"^\Z|^postgresql://"
-_TIER_PATTERN = r"^[0-9]{1,9}/[0-9]{1,9}/[0-9]{1,9}\Z"
+_POSTGRES: dict[str, Any] = {
+    "pattern": r"^\Z|^postgresql://",
+    "form": "a URL that begins with postgresql://, or nothing",
+    "secret": True,
+}
+_PLACE: dict[str, Any] = {
+    "pattern": r"^https?://[^/?#]+/?\Z",
+    "form": "a URL such as http://HOST:PORT, without a path",
+}
 _ADDRESS = r"^[A-Za-z0-9.!#$%&*+/=?^_`{|}~\'-]{1,64}@[A-Za-z0-9.-]{1,253}\Z"
+_ADDRESS_FORM = "an email address and nothing else, such as shop@example.com"
 _MAIL_FROM = "no-reply@localhost"
-_URL = r"^https?://[^/?#]+/?\Z"
-_TIER = "requests per second/burst/requests per day of the tier; 0 is no limit"
+_TIER = _doc(
+    "requests per second/burst/requests per day of the tier; 0 is no limit",
+    pattern=r"^[0-9]{1,9}/[0-9]{1,9}/[0-9]{1,9}\Z",
+    form="three whole numbers with slashes between them, such as 10/10/1000",
+)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
@@ -79,16 +90,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _doc(
             "where services keep their data, as postgresql://ROLE:PASSWORD@HOST/mercato_{service}; the role"
             " sees one store at a time; empty: files in the data folder",
-            pattern=_POSTGRES,
-            extra=SECRET,
+            **_POSTGRES,
         ),
     ] = ""
     database_system_url: Annotated[
         str,
-        _doc("the same for the platform's own work on every store", pattern=_POSTGRES, extra=SECRET),
+        _doc("the same for the platform's own work on every store", **_POSTGRES),
     ] = ""
     database_owner_url: Annotated[
-        str, _doc("the same for `mercato migrate`, as the tables' owner", pattern=_POSTGRES, extra=SECRET)
+        str,
+        _doc("the same for `mercato migrate`, as the tables' owner", **_POSTGRES),
     ] = ""
     database_pool: Annotated[
         int, _doc("connections of a process to a database, for each of the two roles", ge=1, le=1_000)
@@ -103,10 +114,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["basic", "advanced", "premium", "unlimited"],
         _doc("tier of a store whose opener may not choose"),
     ] = "unlimited"
-    tier_basic: Annotated[str, _doc(_TIER, pattern=_TIER_PATTERN)] = "10/10/1000"
-    tier_advanced: Annotated[str, _doc(_TIER, pattern=_TIER_PATTERN)] = "15/15/2000"
-    tier_premium: Annotated[str, _doc(_TIER, pattern=_TIER_PATTERN)] = "300/300/6000"
-    tier_unlimited: Annotated[str, _doc(_TIER, pattern=_TIER_PATTERN)] = "0/0/0"
+    tier_basic: Annotated[str, _TIER] = "10/10/1000"
+    tier_advanced: Annotated[str, _TIER] = "15/15/2000"
+    tier_premium: Annotated[str, _TIER] = "300/300/6000"
+    tier_unlimited: Annotated[str, _TIER] = "0/0/0"
     address_rate: Annotated[_Count, _doc("requests per second of one client address; 0 is no limit")] = 0
     address_burst: Annotated[_Count, _doc("requests at once of one client address")] = 200
     redis_url: Annotated[
@@ -114,12 +125,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _doc(
             "Redis that replicas share limits, token cuts and news of changes through; empty for none",
             pattern=r"^\Z|^(rediss?|unix)://",
-            extra=SECRET,
+            form="a URL that begins with redis://, rediss:// or unix://, or nothing",
+            secret=True,
         ),
     ] = ""
-    redis_prefix: Annotated[str, _doc("begin of every name in Redis", pattern=r"^[A-Za-z0-9._-]{1,64}\Z")] = (
-        "mercato"
-    )
+    redis_prefix: Annotated[
+        str,
+        _doc(
+            "begin of every name in Redis",
+            pattern=r"^[A-Za-z0-9._-]{1,64}\Z",
+            form="1 to 64 letters, digits, dots, dashes and underscores",
+        ),
+    ] = "mercato"
     unheard_tokens: Annotated[
         Literal["accept", "refuse"],
         _doc("whether a service accepts tokens while Redis cannot tell it which of them were cut off"),
@@ -136,6 +153,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _doc(
             "page that links in emails lead to; {action} and {token} are filled in; empty: our own",
             pattern=r"^\Z|\{token\}",
+            form="a URL with {token} in it, or nothing",
         ),
     ] = ""
     cors_origins: Annotated[str, _doc("other origins that browsers may call from, comma-separated, or *")] = (
@@ -157,16 +175,23 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sandbox_webhooks: Annotated[
         Literal["off", "on", "late", "twice", "shuffled"], _doc("how the sandbox reports what it did")
     ] = "off"
-    stripe_key: Annotated[str, _doc("secret key of the Stripe account", extra=SECRET)] = ""
-    stripe_webhook_secret: Annotated[str, _doc("what Stripe signs its webhooks with", extra=SECRET)] = ""
+    stripe_key: Annotated[str, _doc("secret key of the Stripe account", secret=True)] = ""
+    stripe_webhook_secret: Annotated[str, _doc("what Stripe signs its webhooks with", secret=True)] = ""
     stripe_url: Annotated[str, _doc("where Stripe's API is", min_length=1)] = "https://api.stripe.com"
     provider_timeout: Annotated[_Seconds, _doc("seconds a payment provider gets to answer")] = 10.0
     mail_sender: Annotated[
         Literal["mailbox", "smtp"], _doc("who takes emails: the local mailbox, or a server")
     ] = "mailbox"
-    mail_from: Annotated[str, _doc("address that emails come from", pattern=_ADDRESS)] = _MAIL_FROM
+    mail_from: Annotated[str, _doc("address that emails come from", pattern=_ADDRESS, form=_ADDRESS_FORM)] = (
+        _MAIL_FROM
+    )
     mail_reply_to: Annotated[
-        str, _doc("address that answers to emails go to; empty for none", pattern=rf"^\Z|{_ADDRESS}")
+        str,
+        _doc(
+            "address that answers to emails go to; empty for none",
+            pattern=rf"^\Z|{_ADDRESS}",
+            form=f"{_ADDRESS_FORM}, or nothing",
+        ),
     ] = ""
     mailbox_keep: Annotated[
         int, _doc("emails that the local mailbox keeps of each store", ge=1, le=100_000)
@@ -176,7 +201,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     smtp_host: Annotated[str, _doc("mail server")] = ""
     smtp_port: Annotated[int, _doc("the mail server's port", ge=1, le=65_535)] = 587
     smtp_user: Annotated[str, _doc("login at the mail server; empty for none")] = ""
-    smtp_password: Annotated[str, _doc("password at the mail server", extra=SECRET)] = ""
+    smtp_password: Annotated[str, _doc("password at the mail server", secret=True)] = ""
     smtp_tls: Annotated[
         Literal["none", "starttls", "implicit"], _doc("how the connection to the mail server is encrypted")
     ] = "starttls"
@@ -190,18 +215,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _doc(
             "RabbitMQ between the services' processes, amqp://USER:PASSWORD@HOST:PORT/VHOST or amqps://;"
             " empty: events stay in the process",
-            extra=SECRET,
+            secret=True,
         ),
     ] = ""
-    users_url: Annotated[str, _doc("where the users service is", pattern=_URL)] = "http://127.0.0.1:8081"
-    products_url: Annotated[str, _doc("where the products service is", pattern=_URL)] = (
-        "http://127.0.0.1:8084"
-    )
-    orders_url: Annotated[str, _doc("where the orders service is", pattern=_URL)] = "http://127.0.0.1:8082"
-    payments_url: Annotated[str, _doc("where the payments service is", pattern=_URL)] = (
-        "http://127.0.0.1:8083"
-    )
-    notifications_url: Annotated[str, _doc("where the notifications service is", pattern=_URL)] = (
+    users_url: Annotated[str, _doc("where the users service is", **_PLACE)] = "http://127.0.0.1:8081"
+    products_url: Annotated[str, _doc("where the products service is", **_PLACE)] = "http://127.0.0.1:8084"
+    orders_url: Annotated[str, _doc("where the orders service is", **_PLACE)] = "http://127.0.0.1:8082"
+    payments_url: Annotated[str, _doc("where the payments service is", **_PLACE)] = "http://127.0.0.1:8083"
+    notifications_url: Annotated[str, _doc("where the notifications service is", **_PLACE)] = (
         "http://127.0.0.1:8085"
     )
     cluster_secret: Annotated[
@@ -209,7 +230,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         _doc(
             "what services sign their calls of each other with, 32 characters or more; empty: no calls",
             pattern=r"^(.{32,})?\Z",
-            extra=SECRET,
+            form="32 characters or more, or nothing",
+            secret=True,
         ),
     ] = ""
     trusted_proxies: Annotated[
@@ -374,8 +396,17 @@ def _dotenv() -> Mapping[str, str]:
     if not DOTENV.is_file():
         return {}
     from dotenv import dotenv_values  # noqa: PLC0415  most starts have no .env
+    from dotenv.parser import parse_stream  # noqa: PLC0415
 
-    return {name: value or "" for name, value in dotenv_values(DOTENV).items()}
+    try:
+        written = DOTENV.read_text("utf-8")
+    except UnicodeDecodeError:
+        raise WrongSetting(f"{DOTENV} cannot be read: it is no text in UTF-8.") from None
+    for line in parse_stream(StringIO(written)):
+        # It would be left out without a word.
+        if line.error:
+            raise WrongSetting(f"{DOTENV} cannot be understood from line {line.original.line} on.")
+    return {name: value or "" for name, value in dotenv_values(stream=StringIO(written)).items()}
 
 
 def _refuse_unknown(given: Mapping[str, str], known: Mapping[str, object], where: str) -> None:
@@ -389,22 +420,52 @@ def _convert(name: str, value: object, kind: Any) -> Any:  # noqa: ANN401  the f
     if name in ALIASES and (meanings := ALIASES[name].meanings):
         meant = meanings.get(str(value).lower())
         if meant is None:
-            raise WrongSetting(
-                f"{name} is {value!r}, which is not acceptable: it takes {', '.join(meanings)}."
-            )
+            taken = _one_of(list(meanings))
+            raise WrongSetting(f"{name} is {value!r}, which is not acceptable: it takes {taken}.")
         value = meant
     try:
+        # The environment may hold bytes that are no text.
+        str(value).encode()
         return msgspec.convert(value, kind, strict=False)
-    except msgspec.ValidationError as error:
-        expected = str(error).replace("`", "")
-        shown = _shown(value, kind)
-        raise WrongSetting(f"{name} is {shown!r}, which is not acceptable: {expected}.") from None
+    except msgspec.ValidationError:
+        shown = ", which is not shown," if _is_secret(kind) else f" is {str(value)!r}, which"
+        raise WrongSetting(f"{name}{shown} is not acceptable: it takes {_taken(kind)}.") from None
+    except UnicodeEncodeError:
+        raise WrongSetting(f"{name} is no text: it is not in UTF-8.") from None
+
+
+def _taken(kind: Any) -> str:  # noqa: ANN401  the field's own type
+    """Return in words what a setting takes."""
+    plain = getattr(kind, "__origin__", kind) if _metas(kind) else kind
+    if plain is bool:
+        return "true or false"
+    if get_origin(plain) is Literal:
+        return _one_of(get_args(plain))
+    if plain is str:
+        return _first(kind, lambda meta: (meta.extra or {}).get("form")) or "a text that is not empty"
+    least = _first(kind, lambda meta: meta.ge)
+    above = _first(kind, lambda meta: meta.gt)
+    most = _first(kind, lambda meta: meta.le)
+    what = "a whole number" if plain is int else "a number"
+    return f"{what} above {above} and up to {most}" if least is None else f"{what} from {least} to {most}"
+
+
+def _one_of(words: Sequence[str]) -> str:
+    *others, last = words
+    return f"{', '.join(others)} or {last}"
+
+
+def _first(kind: Any, of: Callable[[msgspec.Meta], Any]) -> Any:  # noqa: ANN401  the field's own type
+    return next((found for meta in _metas(kind) if (found := of(meta)) not in {None, ""}), None)
 
 
 def _shown(value: object, kind: Any) -> str:  # noqa: ANN401  the field's own type
     """Return a value as it may be shown: secrets are only said to be there."""
-    secret = any((meta.extra or {}).get("secret") for meta in _metas(kind))
-    return _SHOWN if secret and value else str(value)
+    return _SHOWN if _is_secret(kind) and value else str(value)
+
+
+def _is_secret(kind: Any) -> bool:  # noqa: ANN401  the field's own type
+    return any((meta.extra or {}).get("secret") for meta in _metas(kind))
 
 
 def _description(kind: Any) -> str:  # noqa: ANN401  the field's own type
