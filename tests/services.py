@@ -42,7 +42,7 @@ class Services:
         return urls | usual | self.settings
 
     def client(self, token: str | None = None, store: str | None = None) -> Shopper:
-        return Shopper(self, token, store)  # type: ignore[arg-type]  # of a platform it needs the URL
+        return Shopper(self.url, token, store)
 
     def start(self, names: Iterable[str] = NAMES) -> None:
         """Start processes, and wait until each is ready."""
