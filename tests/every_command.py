@@ -32,6 +32,7 @@ ARGUMENTS: dict[str, str] = {
     "dlq drop": "01a1fd3c --yes",
     "config": "",
     "openapi": "--output openapi.json",
+    "graphql-schema": "--output schema.graphql",
     "completion": "bash",
     "version": "",
     "export": "--out instance.export.gz",

@@ -15,7 +15,7 @@ from tests.terminal import Terminal
 pytestmark = DATA_FOLDER
 
 PAGE = Path(__file__).parents[2] / "docs" / "cli.md"
-WITHOUT_JSON = {"up", "serve", "openapi", "completion"}
+WITHOUT_JSON = {"up", "serve", "openapi", "graphql-schema", "completion"}
 PROGRAM = [sys.executable, "-m", "mercato"]
 
 
