@@ -1,6 +1,7 @@
 """The commerce schema: that each field can be had, and that it does not change unnoticed."""
 
 import dataclasses
+import hashlib
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,8 @@ from mercato.gateway.commerce.mutations import Session
 from mercato.gateway.graphql.bindings import Attribute, snake
 from mercato.kernel.ids import ProductId
 
+SCHEMA = "a102949a47b8bc766ffc4291be045fc6d4d4dc1481b57df6fc4ed3476fca99b3"
+"""SHA-256 of the schema as clients know it."""
 OBJECTS: dict[str, Any] = {
     "User": User,
     "Product": Product,
@@ -66,3 +69,8 @@ def test_every_field_and_argument_is_bound_to_a_type_that_is_there() -> None:
     for name in ("Query", "Mutation", "Subscription"):
         assert set(bound().fields[name]) == set(fields_of(name))
     assert dataclasses.is_dataclass(bound())
+
+
+def test_the_schema_does_not_change_unnoticed() -> None:
+    """Clients rely on it: whoever changes it says so in the changelog, and then here."""
+    assert hashlib.sha256(bound().sdl.encode()).hexdigest() == SCHEMA
