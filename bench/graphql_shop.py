@@ -10,7 +10,6 @@ import argparse
 import asyncio
 import dataclasses
 import functools
-import logging
 import statistics
 import tempfile
 import time
@@ -163,7 +162,6 @@ def _resolved(binding: Resolve) -> Callable[..., Awaitable[Any]]:
 
 async def _measure(rounds: int, seconds: float) -> dict[str, float]:
     """Return microseconds of each way, the median of its rounds."""
-    logging.getLogger("mercato").setLevel(logging.ERROR)
     with tempfile.TemporaryDirectory(prefix="mercato-bench-") as folder:
         settings = load({}, data=folder)
         platform, registry = Embedded(settings), CollectorRegistry()

@@ -14,7 +14,6 @@ import pytest
 from mercato.adapters.sql.database import Database, StorageUnavailable
 from mercato.adapters.sql.postgres import PostgresDatabase
 from mercato.adapters.sql.postgres_pool import PoolSettings, StoreConnection
-from mercato.adapters.sql.postgres_schema import Roles
 from mercato.adapters.sql.steps import Steps
 from mercato.kernel.acting import acting
 from mercato.kernel.cause import ByEvent
@@ -387,8 +386,3 @@ async def test_a_method_that_names_another_store_than_the_tasks_gets_nothing(
     assert (await platform.send("PUT", f"/api/v1/users/{user}", change, headers=headers)).status == 404
     own = (await platform.send("GET", "/api/v1/users/me", headers=headers)).json["data"]["id"]
     assert own == mine["user"]["id"]
-
-
-def test_urls_without_roles_are_refused() -> None:
-    with pytest.raises(ValueError, match="must name its role"):
-        Roles.of("postgresql://h/d", "postgresql://a@h/d")
