@@ -38,6 +38,7 @@ def serve_all(*, host: str | None, port: int | None, data: str | None, demo: boo
         url = chosen.own_url
         _say(f"Mercato {__version__} is up: every service at {url}")
         _say(f"  API        {url}/api/v1   (to read and try: {url}/docs)")
+        _say(f"  GraphQL    {url}/graphql   (a browser is shown a page to ask on)")
         _say(f"  health     {url}/health   (metrics: {url}/metrics)")
         if chosen.mail_sender == "mailbox":
             _say(f"  mailbox    {url}/mailbox   (emails are kept there, and go no further)")
@@ -98,6 +99,7 @@ def serve_split(*, host: str | None, port: int | None, data: str | None, demo: b
         url = chosen.own_url
         _say(f"Mercato {__version__} is up: a process per service, and the gateway at {url}")
         _say(f"  API        {url}/api/v1   (to read and try: {url}/docs)")
+        _say(f"  GraphQL    {url}/graphql   (a browser is shown a page to ask on)")
         _say(f"  health     {url}/health")
         for service in plan.services:
             _say(f"  {service:10} {plan.url(service)}")
