@@ -1,5 +1,6 @@
 """What every test may use."""
 
+import os
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -18,6 +19,9 @@ from tests.running import Platform
 # How fast it is depends on what else the machine does; the bench measures that.
 settings.register_profile("mercato", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("mercato")
+
+# The tests' servers have no TLS. Asking for it leaves a future behind in asyncpg if the connection is cut.
+os.environ.setdefault("PGSSLMODE", "disable")
 
 OpenDatabase = Callable[[str], Awaitable[Database]]
 Engine = Literal["sqlite", "postgres"]
