@@ -4,21 +4,20 @@ A `.env` file in the working directory is read too; the environment wins over it
 command's own options win over both.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from mercato.kernel.tenancy import Tier
+from mercato.runtime.setting_kinds import description, is_secret, one_of, shown, taken
+from mercato.runtime.setting_kinds import doc as _doc
 from mercato.web.limits import Allowance, Limits, QuotaStore
 
 PREFIX = "MERCATO_"
 DOTENV = Path(".env")
-
-
-_SHOWN = "(set)"
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -52,11 +51,6 @@ ALIASES: dict[str, Alias] = {
 
 class WrongSetting(Exception):
     """A setting's value is not acceptable; the message is a sentence that names it."""
-
-
-def _doc(text: str, *, form: str = "", secret: bool = False, **limits: Any) -> msgspec.Meta:  # noqa: ANN401  msgspec.Meta's own limits
-    """Describe a setting: `form` says in words what its pattern asks for; a secret's value is never shown."""
-    return msgspec.Meta(description=text, extra={"form": form, "secret": secret}, **limits)
 
 
 _Seconds = Annotated[float, msgspec.Meta(gt=0, le=86_400)]
@@ -347,10 +341,10 @@ def describe(environ: Mapping[str, str], **options: object) -> list[Described]:
     return [
         Described(
             variable(field.name),
-            _shown(getattr(settings, field.name), field.type),
+            shown(getattr(settings, field.name), field.type),
             str(getattr(defaults, field.name)),
             sources.get(field.name, "default"),
-            ", also ".join([_description(field.type), *_aliases_of(field.name)]),
+            ", also ".join([description(field.type), *_aliases_of(field.name)]),
         )
         for field in msgspec.structs.fields(Settings)
     ]
@@ -420,57 +414,16 @@ def _convert(name: str, value: object, kind: Any) -> Any:  # noqa: ANN401  the f
     if name in ALIASES and (meanings := ALIASES[name].meanings):
         meant = meanings.get(str(value).lower())
         if meant is None:
-            taken = _one_of(list(meanings))
-            raise WrongSetting(f"{name} is {value!r}, which is not acceptable: it takes {taken}.")
+            raise WrongSetting(
+                f"{name} is {value!r}, which is not acceptable: it takes {one_of(list(meanings))}."
+            )
         value = meant
     try:
         # The environment may hold bytes that are no text.
         str(value).encode()
         return msgspec.convert(value, kind, strict=False)
     except msgspec.ValidationError:
-        shown = ", which is not shown," if _is_secret(kind) else f" is {str(value)!r}, which"
-        raise WrongSetting(f"{name}{shown} is not acceptable: it takes {_taken(kind)}.") from None
+        told = ", which is not shown," if is_secret(kind) else f" is {str(value)!r}, which"
+        raise WrongSetting(f"{name}{told} is not acceptable: it takes {taken(kind)}.") from None
     except UnicodeEncodeError:
         raise WrongSetting(f"{name} is no text: it is not in UTF-8.") from None
-
-
-def _taken(kind: Any) -> str:  # noqa: ANN401  the field's own type
-    """Return in words what a setting takes."""
-    plain = getattr(kind, "__origin__", kind) if _metas(kind) else kind
-    if plain is bool:
-        return "true or false"
-    if get_origin(plain) is Literal:
-        return _one_of(get_args(plain))
-    if plain is str:
-        return _first(kind, lambda meta: (meta.extra or {}).get("form")) or "a text that is not empty"
-    least = _first(kind, lambda meta: meta.ge)
-    above = _first(kind, lambda meta: meta.gt)
-    most = _first(kind, lambda meta: meta.le)
-    what = "a whole number" if plain is int else "a number"
-    return f"{what} above {above} and up to {most}" if least is None else f"{what} from {least} to {most}"
-
-
-def _one_of(words: Sequence[str]) -> str:
-    *others, last = words
-    return f"{', '.join(others)} or {last}"
-
-
-def _first(kind: Any, of: Callable[[msgspec.Meta], Any]) -> Any:  # noqa: ANN401  the field's own type
-    return next((found for meta in _metas(kind) if (found := of(meta)) not in {None, ""}), None)
-
-
-def _shown(value: object, kind: Any) -> str:  # noqa: ANN401  the field's own type
-    """Return a value as it may be shown: secrets are only said to be there."""
-    return _SHOWN if _is_secret(kind) and value else str(value)
-
-
-def _is_secret(kind: Any) -> bool:  # noqa: ANN401  the field's own type
-    return any((meta.extra or {}).get("secret") for meta in _metas(kind))
-
-
-def _description(kind: Any) -> str:  # noqa: ANN401  the field's own type
-    return next((meta.description for meta in _metas(kind) if meta.description), "")
-
-
-def _metas(kind: Any) -> list[msgspec.Meta]:  # noqa: ANN401  the field's own type
-    return [meta for meta in getattr(kind, "__metadata__", ()) if isinstance(meta, msgspec.Meta)]
