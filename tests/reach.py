@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
-from mercato.adapters.http.breaker import Breaker
 from mercato.adapters.identity.service_tokens import ClusterSecret, ServiceCallers
 from mercato.clients.internal import Internal
 from mercato.clients.neighbour import Neighbour
@@ -65,6 +64,6 @@ def front_of(internal: Internal, service: str) -> Front:
 async def over_http(internal: Internal, service: str) -> AsyncIterator[Neighbour]:
     """Serve a service's internal endpoints; yield the service as another calls it."""
     async with listening(front_of(internal, service)) as url:
-        neighbour = Neighbour(service, url, caller="orders", secret=SECRET, breaker=Breaker())
+        neighbour = Neighbour(service, url, caller="orders", secret=SECRET)
         yield neighbour
         await neighbour.close()

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 import pytest
 
 from mercato.adapters.http.client import CircuitOpen, close, http_client
+from mercato.adapters.http.dependency import Dependency
 from mercato.gateway.origin import Origin
 from mercato.gateway.upstream import Passage, Upstream
 from mercato.kernel.errors import Unavailable
@@ -37,7 +38,7 @@ async def upstream(service: Breaking) -> AsyncIterator[Upstream]:
     port = server.sockets[0].getsockname()[1]
     client = http_client()
     async with server:
-        yield Upstream("products", f"http://127.0.0.1:{port}", client, None)
+        yield Upstream(f"http://127.0.0.1:{port}", client, None, Dependency("products"))
     await close(client)
 
 

@@ -117,7 +117,7 @@ async def test_repeats_of_everything_that_fails_run_out() -> None:
     """Or a service that is down would be called three times as often as one that is up."""
     service = Scripted([away])
     async with neighbour(service) as products:
-        products._breaker.failed = lambda *_: None  # type: ignore[method-assign]  # of repeats alone
+        products._dependency.breaker.failed = lambda *_: None  # type: ignore[method-assign]  # of repeats alone
         for _ in range(60):
             with pytest.raises(Unavailable):
                 await ask(products)
@@ -198,7 +198,7 @@ async def test_what_is_asked_all_the_time_opens_no_circuit_and_helps_to_close_on
         with pytest.raises(Unavailable):
             await poll()
         assert len(service.asked) > asked
-        products._breaker._opened_at -= 30
+        products._dependency.breaker._opened_at -= 30
         service.script = [good]
         for _ in range(3):
             assert await poll() == "yes"

@@ -11,12 +11,13 @@ import msgspec
 from pyreqwest.client import Client
 from pyreqwest.exceptions import RequestError
 
-from mercato.adapters.http.breaker import Breaker, BreakerState
+from mercato.adapters.http.breaker import BreakerState
 from mercato.adapters.http.client import DEADLINE_HEADER, CircuitOpen, close, http_client
+from mercato.adapters.http.dependency import Dependency, Outcome
+from mercato.adapters.http.retries import ATTEMPTS, pause
 from mercato.adapters.identity.service_tokens import PLATFORM, ClusterSecret
 from mercato.clients.refusals import NeighbourFailed, refusal
-from mercato.clients.retries import ATTEMPTS, RetryBudget, pause
-from mercato.kernel.errors import Kind, MercatoError, Unavailable
+from mercato.kernel.errors import Kind, MercatoError, Overloaded, Unavailable
 from mercato.kernel.passing import request_id, seconds_left
 from mercato.kernel.tenancy import TenantId
 
@@ -64,7 +65,7 @@ class Neighbour:
         *,
         caller: str,
         secret: ClusterSecret | None,
-        breaker: Breaker | None = None,
+        dependency: Dependency | None = None,
     ) -> None:
         """`caller` is the service that calls. Nothing is connected before the first call.
 
@@ -74,14 +75,13 @@ class Neighbour:
         self._url = url.rstrip("/")
         self._caller = caller
         self._secret = secret
-        self._breaker = breaker or Breaker()
-        self._budget = RetryBudget()
+        self._dependency = dependency or Dependency(name)
         self._client: Client | None = None
 
     @property
     def state(self) -> BreakerState:
         """Whether calls go through."""
-        return self._breaker.state(time.monotonic())
+        return self._dependency.state
 
     async def ask(  # noqa: PLR0913  all but the first three are named
         self,
@@ -107,7 +107,7 @@ class Neighbour:
         if left <= _HOP_S:
             raise Unavailable(f"There is no time left to ask the {self.name} service.")
         content = _ENCODER.encode(body)
-        self._budget.called()
+        self._dependency.budget.called()
         asked = _Asked(path, content, tenant, time.monotonic() + left, repeatable, background)
         try:
             async with asyncio.timeout(left):
@@ -120,44 +120,34 @@ class Neighbour:
         for attempt in range(1, ATTEMPTS + 1):
             try:
                 return await self._attempt(asked)
-            except CircuitOpen:
+            except (CircuitOpen, Overloaded):
                 raise
             except Unavailable:
                 wait = pause(attempt)
                 late = time.monotonic() + wait + _HOP_S >= asked.until
-                if not asked.repeatable or late or attempt == ATTEMPTS or not self._budget.take():
+                if not asked.repeatable or late or attempt == ATTEMPTS or not self._dependency.budget.take():
                     raise
                 await asyncio.sleep(wait)
         raise AssertionError("the last attempt returns or raises")
 
     async def _attempt(self, asked: _Asked) -> bytes:
-        """Call once, and tell the breaker what became of it."""
-        now = time.monotonic()
-        number = self._breaker.allows(now)
-        if asked.background and self._breaker.state(now) is not BreakerState.HALF_OPEN:
-            number = None
-        elif number is None and not asked.background:
-            raise CircuitOpen(
-                f"The {self.name} service keeps failing.", retry_after=self._breaker.retry_after(now)
-            )
-        if number is None:
-            return await self._send(asked)
+        """Call once, and take note of what became of it."""
+        permit = await self._dependency.enter(background=asked.background)
+        outcome = Outcome.ABANDONED
         try:
             answered = await self._send(asked)
+            outcome = Outcome.OK
         except asyncio.CancelledError:
             # Whose time is up was not answered; who was called off learns nothing of the other side.
             if time.monotonic() >= asked.until:
-                self._breaker.failed(number, time.monotonic())
-            else:
-                self._breaker.abandoned(number)
+                outcome = Outcome.TIMEOUT
             raise
         except MercatoError as error:
-            if error.kind in {Kind.UNAVAILABLE, Kind.INTERNAL}:
-                self._breaker.failed(number, time.monotonic())
-            else:
-                self._breaker.succeeded(number, time.monotonic())
+            away = error.kind in {Kind.UNAVAILABLE, Kind.INTERNAL}
+            outcome = Outcome.FAILED if away else Outcome.REFUSED
             raise
-        self._breaker.succeeded(number, time.monotonic())
+        finally:
+            self._dependency.leave(permit, outcome)
         return answered
 
     async def _send(self, asked: _Asked) -> bytes:

@@ -1,7 +1,6 @@
 """One service behind the gateway: requests are passed on and answers back, in pieces where they are long."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from typing import Any
@@ -12,8 +11,8 @@ from pyreqwest.exceptions import RequestError
 from pyreqwest.request import RequestBuilder, StreamRequest
 from pyreqwest.response import Response as Answered
 
-from mercato.adapters.http.breaker import Breaker, BreakerState
-from mercato.adapters.http.client import DEADLINE_HEADER, CircuitOpen
+from mercato.adapters.http.client import DEADLINE_HEADER
+from mercato.adapters.http.dependency import Dependency, Outcome
 from mercato.adapters.identity.service_tokens import FORWARDED_HEADER, ClusterSecret
 from mercato.gateway.headers import to_client, to_service
 from mercato.gateway.origin import Origin
@@ -53,18 +52,15 @@ class Passage:
 class Upstream:
     """Passes requests on to one service."""
 
-    def __init__(self, name: str, url: str, client: Client, secret: ClusterSecret | None) -> None:
+    def __init__(
+        self, url: str, client: Client, secret: ClusterSecret | None, dependency: Dependency
+    ) -> None:
         """Without a secret the service is told nothing of the client that it could believe."""
-        self.name = name
+        self.name = dependency.name
         self.url = url.rstrip("/")
         self._client = client
         self._secret = secret
-        self._breaker = Breaker()
-
-    @property
-    def state(self) -> BreakerState:
-        """Whether requests go through."""
-        return self._breaker.state(time.monotonic())
+        self._dependency = dependency
 
     async def is_ready(self, within_s: float) -> bool:
         """Say whether the service says that it is ready."""
@@ -77,30 +73,33 @@ class Upstream:
 
     async def send(self, passage: Passage) -> Passed:
         """Pass a request on. Raises Unavailable, and what is wrong with the request's body."""
-        now = time.monotonic()
-        number = self._breaker.allows(now)
-        if number is None:
-            raise CircuitOpen(
-                f"The {self.name} service keeps failing.", retry_after=self._breaker.retry_after(now)
-            )
-        body = _Body(passage)
+        body, deadline = _Body(passage), asyncio.timeout(passage.deadline_s)
+        self._dependency.budget.called()
         try:
-            async with asyncio.timeout(passage.deadline_s):
-                answered = await self._carry(passage, body)
+            async with deadline:
+                await body.read()
+                # An upload takes as long as its sender does, and would keep a place from others.
+                permit = await self._dependency.enter(placeless=body.is_long)
+                outcome = Outcome.ABANDONED
+                try:
+                    answered = await self._carry(passage, body)
+                    outcome = Outcome.REFUSED if answered.status >= 400 else Outcome.OK
+                except (RequestError, asyncio.CancelledError) as error:
+                    if body.refusal is None and isinstance(error, RequestError):
+                        outcome = Outcome.FAILED
+                    elif body.refusal is None and deadline.expired():
+                        outcome = Outcome.TIMEOUT
+                    raise
+                finally:
+                    self._dependency.leave(permit, outcome)
         except (RequestError, TimeoutError) as error:
             if body.refusal is not None:
-                self._breaker.abandoned(number)
                 raise body.refusal from None
-            self._breaker.failed(number, time.monotonic())
             late = isinstance(error, TimeoutError)
             what = "did not answer in time" if late else "is away"
             raise Unavailable(f"The {self.name} service {what}.", retry_after=5) from None
-        except BaseException:
-            self._breaker.abandoned(number)
-            raise
         finally:
             await body.stop()
-        self._breaker.succeeded(number, time.monotonic())
         return answered
 
     async def _carry(self, passage: Passage, body: "_Body") -> Passed:
@@ -108,12 +107,12 @@ class Upstream:
         try:
             return await self._send(passage, body)
         except RequestError:
-            if passage.request.method not in _READING or body.is_there:
+            if passage.request.method not in _READING or body.is_there or not self._dependency.budget.take():
                 raise
         return await self._send(passage, body)
 
     async def _send(self, passage: Passage, body: "_Body") -> Passed:
-        builder = await body.given_to(self._builder(passage, with_length=body.is_long))
+        builder = body.given_to(self._builder(passage, with_length=body.is_long))
         if not passage.is_download:
             # Less than half the work of an answer that is read while it arrives.
             answered = await builder.build().send()
@@ -174,14 +173,20 @@ class _Body:
         self.is_there = "transfer-encoding" in self._request.headers or declared not in {"", "0"}
         self._reading: asyncio.Task[Any] | None = None
         self._stopped = False
+        self._whole = b""
         self.is_long = self.is_there and not (declared.isdigit() and int(declared) <= _AT_ONCE)
 
-    async def given_to(self, builder: RequestBuilder) -> RequestBuilder:
-        """Give the body to a request. Raises PayloadTooLarge, BadRequest."""
+    async def read(self) -> None:
+        """Read a body that is passed on whole. Raises PayloadTooLarge, BadRequest."""
+        if self.is_there and not self.is_long:
+            self._whole = await self._request.read_body(self._limit)
+
+    def given_to(self, builder: RequestBuilder) -> RequestBuilder:
+        """Give the body to a request. Raises PayloadTooLarge."""
         if not self.is_there:
             return builder
         if not self.is_long:
-            return builder.body_bytes(await self._request.read_body(self._limit))
+            return builder.body_bytes(self._whole)
         # What is declared to be too long is refused before any of it is sent. Of all else the service decides
         # whether it wants it: some clients wait for that before they send more than the head.
         check_declared(self._request.headers, self._limit)

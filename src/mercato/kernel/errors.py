@@ -116,3 +116,12 @@ class Unavailable(MercatoError):
 
     def __init__(self, message: str, *, retry_after: int = 1) -> None:
         super().__init__(message, retry_after=retry_after)
+
+
+class Overloaded(Unavailable):
+    """More is asked than can be done in time, so this is refused at once: nothing was done."""
+
+    def __init__(self, message: str, *, reason: str) -> None:
+        """`reason` is what is short, in a word of our own: metrics have it for a label."""
+        super().__init__(message, retry_after=1)
+        self.reason = reason

@@ -4,14 +4,13 @@ It starts without them and without its database, and comes alive as they do. Wha
 a neighbour works; the rest answers 503.
 """
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry
 
-from mercato.adapters.http.breaker import BreakerState
 from mercato.adapters.identity.keys import KeyRing
 from mercato.adapters.identity.remote_keys import RemoteKeys
 from mercato.adapters.identity.revocations import Revocations
@@ -35,6 +34,7 @@ from mercato.clients.user_reading import serve_user_reading
 from mercato.kernel.clock import Clock, utc_now
 from mercato.runtime.app import application
 from mercato.runtime.broker import broker_of
+from mercato.runtime.dependencies import Dependencies
 from mercato.runtime.embedded import (
     build_notifications,
     build_orders,
@@ -49,7 +49,7 @@ from mercato.runtime.settings import Settings
 from mercato.runtime.shared import open_shared
 from mercato.web.access_log import Write
 from mercato.web.auth import Authenticator, FindStore
-from mercato.web.health import Check, Health
+from mercato.web.health import Health
 from mercato.web.http import Request, Response
 from mercato.web.limits import Allowance, Limiter, Limits, QuotaStore
 from mercato.web.router import Router
@@ -64,40 +64,41 @@ Prepare = Callable[[], Awaitable[object]]
 class Neighbours:
     """The other services, as one calls them. Each is connected when it is first asked for."""
 
-    def __init__(self, caller: str, settings: Settings, secret: ClusterSecret | None) -> None:
+    def __init__(
+        self,
+        caller: str,
+        settings: Settings,
+        secret: ClusterSecret | None,
+        dependencies: Dependencies | None = None,
+    ) -> None:
         self._caller = caller
         self._settings = settings
         self._secret = secret
-        self.known: dict[str, Neighbour] = {}
+        self.dependencies = dependencies or Dependencies(settings.dependency_calls)
+        self._known: dict[str, Neighbour] = {}
         self.shared: Shared | None = None
         """What is shared with all of them through Redis, if anything is."""
 
     def __getitem__(self, service: str) -> Neighbour:
         """Return a service, always the same."""
-        if service not in self.known:
-            url = self._settings.url_of(service)
-            self.known[service] = Neighbour(service, url, caller=self._caller, secret=self._secret)
-        return self.known[service]
+        if service not in self._known:
+            self._known[service] = Neighbour(
+                service,
+                self._settings.url_of(service),
+                caller=self._caller,
+                secret=self._secret,
+                dependency=self.dependencies[service],
+            )
+        return self._known[service]
 
     async def resend(self, source: str, key: str, after: int, before: int) -> int:
         """Ask the sender of events, whose CloudEvents source is `/mercato/SERVICE`, to send some again."""
         return await ask_resend(self[source.rpartition("/")[2]], key, after, before)
 
-    def checks(self) -> Mapping[str, Check]:
-        """Return what tells of each neighbour whether calls of it go through."""
-        return {name: _closed(neighbour) for name, neighbour in self.known.items()}
-
     async def close(self) -> None:
         """Close every connection."""
-        for neighbour in self.known.values():
+        for neighbour in self._known.values():
             await neighbour.close()
-
-
-def _closed(neighbour: Neighbour) -> Check:
-    async def check() -> bool:
-        return neighbour.state is not BreakerState.OPEN
-
-    return check
 
 
 @dataclass(slots=True)
@@ -147,8 +148,9 @@ class Apart:
         self.process = _process(service, settings, clock, wired, self.neighbours)
         _serve_common(wired, self.process)
         shell, health, _ = application(
-            self.process, settings, write, registry, clock, neighbours=self.neighbours.checks()
+            self.process, settings, write, registry, clock, neighbours=self.neighbours.dependencies.checks()
         )
+        registry.register(self.neighbours.dependencies)
         internal = None
         if secret is not None:
             internal = shell.beside(

@@ -18,6 +18,7 @@ from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.principal import Principal
 from mercato.runtime.apart import Neighbours, cluster_secret
 from mercato.runtime.app import contract_of, cors_of, openapi_routes, shared_checks
+from mercato.runtime.dependencies import Dependencies, closed
 from mercato.runtime.edge_live import EdgeLive
 from mercato.runtime.embedded import Embedded
 from mercato.runtime.live import Callers, Live, Plugged
@@ -78,16 +79,21 @@ class Edge:
         self._client = http_client(_CONNECTIONS)
         secret = cluster_secret(settings, clock)
         services = [name for name in endpoints if name != EVERY]
-        upstreams = {name: Upstream(name, settings.url_of(name), self._client, secret) for name in services}
+        dependencies = Dependencies(settings.dependency_calls)
+        registry.register(dependencies)
+        upstreams = {
+            name: Upstream(settings.url_of(name), self._client, secret, dependencies[name])
+            for name in services
+        }
         metrics, proxies = RequestMetrics(registry), _proxies(settings)
         callers = _strangers(settings, AccessLog(write, delay_s=_LOG_DELAY_S), metrics, clock)
-        checks = {name: _ready(each) for name, each in upstreams.items()}
+        checks = {name: _ready(each, closed(dependencies[name])) for name, each in upstreams.items()}
         self.sockets: Sockets | None = None
         plugged: Plugged | None = None
         self._process: Process | None = None
         own: list[Endpoint] = []
         if graphql is not None:
-            edge = EdgeLive(settings, callers, proxies)
+            edge = EdgeLive(settings, callers, proxies, dependencies)
             self._process, callers = edge.process, edge.callers
             live = edge.live(registry)
             plugged = graphql(live, edge.neighbours)
@@ -173,9 +179,10 @@ async def _no_store(_: str) -> None:
     """Return no store: what the gateway answers itself is in none."""
 
 
-def _ready(upstream: Upstream) -> Check:
-    async def check() -> bool:
-        return await upstream.is_ready(_CHECK_S)
+def _ready(upstream: Upstream, is_closed: Check) -> Check:
+    async def check() -> bool | str:
+        told = await is_closed()
+        return await upstream.is_ready(_CHECK_S) if told is True else told
 
     return check
 

@@ -14,6 +14,7 @@ from mercato.gateway.origin import Proxies
 from mercato.runtime.apart import Neighbours, cluster_secret, remote_identity
 from mercato.runtime.broker import broker_of
 from mercato.runtime.commerce import Readers, plug_in
+from mercato.runtime.dependencies import Dependencies
 from mercato.runtime.live import Callers, Live, Plugged
 from mercato.runtime.prefork import GATEWAY
 from mercato.runtime.process import Composition, Process
@@ -26,13 +27,15 @@ from mercato.web.http import Request
 class EdgeLive:
     """What the gateway needs for GraphQL, and its life: a process without a service of its own."""
 
-    def __init__(self, settings: Settings, callers: Callers, proxies: Proxies) -> None:
+    def __init__(
+        self, settings: Settings, callers: Callers, proxies: Proxies, dependencies: Dependencies
+    ) -> None:
         """Wire it, with the log and all that is the same for the gateway's `callers` without GraphQL.
 
         Nothing is connected yet. Raises WrongSetting.
         """
         clock = callers.clock
-        neighbours = Neighbours(GATEWAY, settings, cluster_secret(settings, clock))
+        neighbours = Neighbours(GATEWAY, settings, cluster_secret(settings, clock), dependencies)
         neighbours.shared = open_shared(settings)
         identity = remote_identity(settings, clock, neighbours)
         # Quotas are counted with the services where Redis is, and else by each itself.

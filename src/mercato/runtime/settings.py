@@ -163,6 +163,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_deadline: Annotated[_Seconds, _doc("seconds that requests under way get to finish at a stop")] = (
         30.0
     )
+    dependency_calls: Annotated[
+        int,
+        _doc("calls of another service made at a time; as many more wait", ge=1, le=100_000),
+    ] = 128
     hold: Annotated[_Seconds, _doc("seconds an order's stock is held for its payment")] = 900.0
     orphan_grace: Annotated[_Seconds, _doc("seconds after a hold's end until its order is asked for")] = 60.0
     payment_provider: Annotated[Literal["sandbox", "stripe"], _doc("who moves the money")] = "sandbox"

@@ -20,14 +20,19 @@ from mercato.web.http import Response
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
 
-class _Timed:
-    """How long one route's requests took: how many by bucket, and the sum."""
+class Timed:
+    """How long calls of one kind took: how many by bucket, and the sum."""
 
     __slots__ = ("counts", "seconds")
 
     def __init__(self) -> None:
         self.counts = [0] * (len(_SECONDS) + 1)
         self.seconds = 0.0
+
+    def add(self, seconds: float) -> None:
+        """Count one that took so long."""
+        self.counts[bisect_left(_SECONDS, seconds)] += 1
+        self.seconds += seconds
 
     def buckets(self) -> list[tuple[str, float]]:
         """Return the bounds with how many requests took at most that long."""
@@ -45,7 +50,8 @@ class RequestMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._registry = registry
         self._counts: dict[tuple[str, int, str], int] = {}
-        self._timed: dict[str, _Timed] = {}
+        self._timed: dict[str, Timed] = {}
+        self._shed: dict[str, int] = {}
         self._in_flight: Callable[[], int] = int
         registry.register(self)
 
@@ -59,9 +65,12 @@ class RequestMetrics(Collector):
         self._counts[key] = self._counts.get(key, 0) + 1
         timed = self._timed.get(route)
         if timed is None:
-            timed = self._timed[route] = _Timed()
-        timed.counts[bisect_left(_SECONDS, seconds)] += 1
-        timed.seconds += seconds
+            timed = self._timed[route] = Timed()
+        timed.add(seconds)
+
+    def shed(self, reason: str) -> None:
+        """Count a request that was refused because too much was asked for."""
+        self._shed[reason] = self._shed.get(reason, 0) + 1
 
     def collect(self) -> Iterator[Metric]:
         """Return what was counted, as Prometheus has it."""
@@ -79,6 +88,12 @@ class RequestMetrics(Collector):
         for route, timed in self._timed.items():
             seconds.add_metric([route], timed.buckets(), timed.seconds)
         yield seconds
+        shed = CounterMetricFamily(
+            "mercato_requests_shed", "Requests refused because too much was asked for.", labels=["reason"]
+        )
+        for reason, count in self._shed.items():
+            shed.add_metric([reason], count)
+        yield shed
         yield GaugeMetricFamily(
             "mercato_http_requests_in_flight", "Requests being answered.", self._in_flight()
         )

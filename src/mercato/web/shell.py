@@ -17,7 +17,7 @@ from typing import Any
 from mercato.kernel.acting import act_for, acting_for
 from mercato.kernel.cause import Claim
 from mercato.kernel.clock import Clock
-from mercato.kernel.errors import BadRequest, MercatoError, Unauthenticated, Unavailable
+from mercato.kernel.errors import BadRequest, MercatoError, Overloaded, Unauthenticated, Unavailable
 from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal
 from mercato.kernel.tenancy import DEFAULT_TENANT
@@ -163,6 +163,8 @@ class Shell:
             seen.code = error.code
             if isinstance(error, OverLimit):
                 seen.limits = error.headers
+            elif isinstance(error, Overloaded):
+                self._metrics.shed(error.reason)
             response = self._refuse(request, error, seen)
         except asyncio.CancelledError:
             if not self.under_way.was_cut(task):

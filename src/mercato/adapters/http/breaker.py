@@ -6,6 +6,7 @@ It is a state machine over the moments it is told, in seconds of any clock that 
 import enum
 import math
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 
 
@@ -33,6 +34,10 @@ class BreakerState(enum.StrEnum):
     HALF_OPEN = "half_open"
 
 
+def _nobody(_: BreakerState) -> None:
+    """Nobody is told."""
+
+
 class Breaker:
     """Decides whether to call, from what became of the calls before.
 
@@ -40,8 +45,12 @@ class Breaker:
     number that it was given: what belongs to an earlier state changes nothing.
     """
 
-    def __init__(self, terms: BreakerTerms | None = None) -> None:
+    def __init__(
+        self, terms: BreakerTerms | None = None, on_change: Callable[[BreakerState], None] = _nobody
+    ) -> None:
+        """`on_change` is told of each new state; of a half-open one with the first call of it."""
         self._terms = terms or BreakerTerms()
+        self._on_change = on_change
         self._state = BreakerState.CLOSED
         self._opened_at = 0.0
         self._epoch = 0
@@ -114,6 +123,7 @@ class Breaker:
         self._epoch += 1
         self._probing = self._probed = 0
         self._slots.clear()
+        self._on_change(state)
 
     def _count(self, now: float, *, failed: bool) -> None:
         length = self._terms.window_s / self._terms.slots

@@ -14,6 +14,8 @@ class RetryBudget:
         self._share = share
         self._most = most
         self._left = most
+        self.taken = 0
+        self.denied = 0
 
     def called(self) -> None:
         """Take note of a call's first attempt."""
@@ -22,8 +24,10 @@ class RetryBudget:
     def take(self) -> bool:
         """Spend a repeat, if there is one left."""
         if self._left < 1:
+            self.denied += 1
             return False
         self._left -= 1
+        self.taken += 1
         return True
 
 
