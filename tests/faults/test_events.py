@@ -185,7 +185,7 @@ async def test_one_bad_event_in_a_thousand_is_a_dead_letter_and_can_be_replayed(
             await asyncio.gather(*(world.sender.change(f"t-{n}") for n in range(start, start + 50)))
 
         async def given_up() -> bool:
-            counts = await world.sink.store.counts()
+            counts = await world.sink.store.counts(1_000)
             return counts[ParkedState.DEAD] == 1 and len(await world.sink.effects()) == 999
 
         await until(given_up, within_s=60)

@@ -6,6 +6,7 @@ from typing import Any
 
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.steps import Steps
+from mercato.kernel.counting import Measure
 from mercato.messaging.inbox import Handler
 from mercato.web.endpoint import Routes
 
@@ -38,3 +39,5 @@ class ServiceParts:
     """The event families it subscribes to; types without a handler only take their turn."""
     workers: tuple[Worker, ...] = ()
     gauges: tuple[Gauge, ...] = ()
+    measures: tuple[Measure, ...] = ()
+    """What it counts."""

@@ -90,6 +90,8 @@ class PaymentCancelled(PaymentEvent, frozen=True, kw_only=True):
 
 
 class PaymentRefunded(PaymentEvent, frozen=True, kw_only=True):
-    """Money went back; `refunded_amount` is the sum so far."""
+    """Money went back: `refund_amount` by this refund, `refunded_amount` in all so far."""
 
     type = "payment.refunded"
+
+    refund_amount: int = 0

@@ -1,6 +1,6 @@
 """The port to whatever carries events between services."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Protocol
 
 import msgspec
@@ -87,6 +87,13 @@ class Bus(Publisher, Protocol):
 
     def state(self) -> BusState:
         """Return how it is."""
+        ...
+
+    async def depths(self) -> Mapping[str, int]:
+        """Return how many events wait in each queue of this process's consumers, in the broker.
+
+        Raises Unavailable, or what its library raises.
+        """
         ...
 
 

@@ -22,6 +22,7 @@ from mercato.contracts.events import Event
 from mercato.kernel.acting import acting
 from mercato.kernel.cause import ByEvent, Cause
 from mercato.kernel.clock import Clock
+from mercato.kernel.counting import Counter, Histogram, Measure
 from mercato.messaging.bus import Refused, decode
 
 log = logging.getLogger(__name__)
@@ -158,10 +159,47 @@ class Backoff(msgspec.Struct, frozen=True):
         return min(self.gap * 2.0**asked, self.most)
 
 
+OUTCOMES = ("handled", "passed", "duplicate", "waiting", "failed", "dead", "refused")
+"""What may become of an event: it had its effect; it has none here and took its turn; it had been handled;
+it waits for earlier ones; it failed and is tried again; it is given up; its bytes cannot be used."""
 SWEEP_S = 0.2
 _DUE_BATCH = 128
 BODY_MOST = 8 << 20
 """Bytes of an event. Ours are far smaller; the database is no place for what anybody sends to the broker."""
+
+
+_DELAYS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1800.0)
+
+
+class _Counts:
+    """What is told of one consumer's events."""
+
+    def __init__(self, consumer: str) -> None:
+        self._consumer = consumer
+        self._events = Counter(
+            "mercato_inbox_events",
+            "What became of events that were delivered or tried again.",
+            ("service", "outcome"),
+            [(consumer, outcome) for outcome in OUTCOMES],
+        )
+        self._delay = Histogram(
+            "mercato_event_delay_seconds",
+            "Time from an event's commit at its sender to the commit of its effect here.",
+            labels=("service",),
+            values=(consumer,),
+            bounds=_DELAYS,
+        )
+        self.measures: tuple[Measure, ...] = (self._events, self._delay)
+
+    def add(self, outcome: str, by: int = 1) -> None:
+        """Count what became of an event."""
+        self._events.add(self._consumer, outcome, by=by)
+
+    def had_effect(self, event: Event, now: datetime) -> None:
+        """Count an event that has had its effect, and how long that took."""
+        self.add("handled")
+        # The sender's clock may be ahead.
+        self._delay.observe(max((now - event.time).total_seconds(), 0.0))
 
 
 class Inbox:
@@ -184,6 +222,12 @@ class Inbox:
         self._resend = resend
         self._clock = clock
         self._backoff = backoff or Backoff()
+        self._counts = _Counts(consumer)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of it."""
+        return self._counts.measures
 
     async def receive(self, bodies: Sequence[bytes]) -> None:
         """Take events in. Returns once each is durable here; see bus.Receive."""
@@ -212,6 +256,7 @@ class Inbox:
             if outcome is not None:
                 raise outcome
         if too_large:
+            self._counts.add("refused", len(too_large))
             raise Refused(too_large, f"an event has more than {BODY_MOST} bytes")
 
     async def run(self) -> None:
@@ -237,7 +282,9 @@ class Inbox:
         """Take note, in one step, of events that have no effect here; those out of turn wait."""
         by_id = {event.id: (event, body) for event, body in events}
         causes = [_cause(event) for event, _ in events]
-        for by in await self._store.settle_all(causes):
+        others = await self._store.settle_all(causes)
+        self._counts.add("passed", len(causes) - len(others))
+        for by in others:
             await self._take_in_turn(by.key, [by_id[by.event_id]])
         for key in {by.key for by in causes if by.followed}:
             await self._go_on(key)
@@ -266,7 +313,9 @@ class Inbox:
                 if not by.recorded:
                     await self._store.settle(by)
         except AlreadyHandled:
-            if parked is not None:
+            if parked is None:
+                self._counts.add("duplicate")
+            else:
                 # Somebody else handled it while it was being parked.
                 await self._store.unpark(event.id)
             return _Outcome.DONE
@@ -278,6 +327,10 @@ class Inbox:
                 # It failed before its step could say so. Giving it up would skip those before it.
                 return await self._wait_for_turn(event, body, parked, expected)
             return await self._park_failure(event, body, parked, error)
+        if handler is None:
+            self._counts.add("passed")
+        else:
+            self._counts.had_effect(event, self._clock())
         return _Outcome.FOLLOWED if by.followed else _Outcome.DONE
 
     async def _wait_for_turn(
@@ -290,6 +343,7 @@ class Inbox:
         reason = f"waits for number {expected} of its key"
         row = _row(event, body, ParkedState.WAITING, 0, reason, now + self._backoff.gap, now)
         await self._store.park(row)
+        self._counts.add("waiting")
         if await self._store.position(row.key) + 1 < row.sequence:
             return _Outcome.BLOCKED
         return await self._try(event, body, row)
@@ -311,9 +365,11 @@ class Inbox:
         if attempts >= self._backoff.attempts:
             log.error("event became a dead letter", extra=details, exc_info=error)
             await self._store.bury(row)
+            self._counts.add("dead")
             return _Outcome.FOLLOWED
         log.warning("event failed and is parked", extra=details | {"cause": reason})
         await self._store.park(row)
+        self._counts.add("failed")
         return _Outcome.BLOCKED
 
     async def _ask_for_missed(self, parked: Parked) -> None:
@@ -371,6 +427,7 @@ class Inbox:
                 first_seen_at=now,
             )
         )
+        self._counts.add("refused")
 
 
 def _storable(reason: str) -> str:

@@ -8,6 +8,9 @@ import msgspec
 
 from mercato.messaging.bus import Message
 
+UNCOUNTED = 2**63 - 1
+"""More events than there can be."""
+
 
 class OutboxLag(msgspec.Struct, frozen=True):
     """How far the relay is behind."""
@@ -34,8 +37,8 @@ class Outbox(Protocol):
         """
         ...
 
-    async def lag(self) -> OutboxLag:
-        """Return how much waits and since when."""
+    async def lag(self, most: int = UNCOUNTED) -> OutboxLag:
+        """Return how much waits and since when; no more than `most` are counted."""
         ...
 
     async def purge(self, *, before: datetime, limit: int) -> int:

@@ -10,6 +10,7 @@ import random
 from datetime import timedelta
 
 from mercato.kernel.clock import Clock
+from mercato.kernel.counting import Counter, Measure, Reading
 from mercato.messaging.bus import Publisher
 from mercato.messaging.outbox import Outbox
 from mercato.messaging.replicas import Alone, Replicas
@@ -45,6 +46,12 @@ class Relay:
         """`retention` is how long sent events are kept, for consumers that missed some."""
         self.leads = False
         """Whether this replica is the one that relays, as far as it knows."""
+        self._batches = Counter(
+            "mercato_relay_batches", "Batches of events that the bus has taken over.", ("service",), [(name,)]
+        )
+        self._events = Counter(
+            "mercato_relay_events", "Events that the bus has taken over.", ("service",), [(name,)]
+        )
         self._name = name
         self._outbox = outbox
         self._bus = bus
@@ -56,6 +63,18 @@ class Relay:
         self._idle = asyncio.Event()
         self._stopping = False
         self._purge_at = 0.0
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of it."""
+        leads = Reading(
+            "gauge",
+            "mercato_relay_leads",
+            "1 where this process relays the service's events, 0 where another one does.",
+            ("service",),
+            lambda: {(self._name,): int(self.leads)},
+        )
+        return self._batches, self._events, leads
 
     def wake(self) -> None:
         """Say that events have been committed."""
@@ -114,6 +133,8 @@ class Relay:
             if not confirmed:
                 raise TimeoutError("the bus confirmed nothing")
             await self._outbox.mark_sent(confirmed, at=self._clock())
+            self._batches.add(self._name)
+            self._events.add(self._name, by=len(confirmed))
             if self._stopping:
                 return
         if not self._woken.is_set():

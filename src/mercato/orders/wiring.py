@@ -13,6 +13,7 @@ from mercato.contracts.order_reading import OrderReader
 from mercato.contracts.orders import OrderDesk
 from mercato.contracts.products import Stock
 from mercato.kernel.clock import Clock
+from mercato.orders.counts import OrderCounts
 from mercato.orders.routes import routes
 from mercato.orders.service.orders import Orders
 from mercato.orders.service.reading import OrderReading
@@ -44,6 +45,8 @@ def build(db: Database, *, clock: Clock, stock: Stock, settings: OrdersSettings)
     """Wire orders on its database."""
     steps = Steps(db, source="/mercato/orders", clock=clock)
     store, catalogue, claims = SqlOrders(steps), SqlCatalogue(steps), SqlClaims(db)
+    counts = OrderCounts()
+    steps.on_committed(counts.committed)
     orders = Orders(
         store,
         catalogue,
@@ -59,5 +62,6 @@ def build(db: Database, *, clock: Clock, stock: Stock, settings: OrdersSettings)
         handlers=handlers(orders, catalogue),
         families=FAMILIES,
         workers=(expiry(orders, clock),),
+        measures=counts.measures,
     )
     return OrdersService(parts, orders, orders, store, OrderReading(SqlOrderReads(db)))

@@ -219,7 +219,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
         rest = settled.amount - settled.refunded_amount
         status = PaymentStatus.PARTIALLY_REFUNDED if rest else PaymentStatus.REFUNDED
         settled = msgspec.structs.replace(settled, status=status)
-        return settled, (_event(settled, PaymentRefunded),)
+        refunded = _event(settled, PaymentRefunded)
+        return settled, (msgspec.structs.replace(refunded, refund_amount=refund.amount),)
 
     def refund_failed(
         self, refund_id: str, reason: str, *, next_refund_id: str, at: datetime

@@ -14,6 +14,7 @@ from mercato.contracts.orders import OrderDesk
 from mercato.contracts.payment_books import PaymentBook
 from mercato.contracts.payment_reading import PaymentReader
 from mercato.kernel.clock import Clock
+from mercato.payments.counts import PaymentCounts
 from mercato.payments.domain import CheckDelays
 from mercato.payments.ports import Notices, Provider
 from mercato.payments.providers import notices, sandbox
@@ -100,7 +101,8 @@ def build(
     provider that is not set up.
     """
     steps = Steps(db, source="/mercato/payments", clock=clock)
-    store, claims = SqlPayments(steps), SqlClaims(db)
+    store, claims, counts = SqlPayments(steps), SqlClaims(db), PaymentCounts()
+    steps.on_committed(counts.committed)
     book = Sandbox(sandbox_book, slow_s=settings.sandbox_slow_s)
     providers = _providers(book, settings, clock)
     if settings.provider not in providers:
@@ -129,6 +131,7 @@ def build(
         handlers=handlers(payments),
         families=FAMILIES,
         workers=(reconciler.run, purge(store, clock), *_reporting(book, settings, clock)),
+        measures=counts.measures,
     )
     reader = PaymentReading(SqlPaymentReads(db))
     return PaymentsService(parts, payments, store, book, settlement, providers, reconciler, reader)

@@ -121,6 +121,7 @@ def build(
             routes=endpoints,
             handlers=handlers(reservations),
             families=FAMILIES,
+            measures=(reservations.stock_outs,),
         ),
         stock=reservations,
         orphan_worker=orphan_worker,

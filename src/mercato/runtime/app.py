@@ -13,8 +13,9 @@ from mercato.kernel.errors import MercatoError
 from mercato.runtime import dead_letters
 from mercato.runtime.folder import SCHEMAS
 from mercato.runtime.live import Callers, Live
-from mercato.runtime.metrics import QueueMetrics
+from mercato.runtime.metrics import Measures, measures_of
 from mercato.runtime.process import Process
+from mercato.runtime.readings import Readings
 from mercato.runtime.settings import Settings
 from mercato.web import docs, openapi
 from mercato.web import health as health_web
@@ -76,8 +77,9 @@ def application(
         composition.shared.measure(registry)
     endpoints = contract_of(process, clock)
     endpoints += health_web.routes(health, composition.services).endpoints + docs.routes().endpoints
-    queues = QueueMetrics(process, registry)
-    endpoints += metrics_routes(metrics, queues.read).endpoints + openapi_routes(endpoints).endpoints
+    readings = Readings(process)
+    Measures(registry).add([*measures_of(process), *readings.measures])
+    endpoints += metrics_routes(metrics, readings.read).endpoints + openapi_routes(endpoints).endpoints
     callers = Callers(
         composition.authenticator,
         Stores(composition.find_store, settings.tenant_domain),

@@ -1,86 +1,92 @@
-"""What a process tells of its events and its failures, besides its requests."""
+"""What a process tells of itself besides its requests: what is counted in it, and its failures."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Gauge
+from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.registry import Collector
 
-from mercato.kernel.errors import Unavailable
+from mercato.kernel.counting import Histogram, Measure, Reading
 from mercato.messaging.bus import Bus, BusState
 from mercato.runtime.process import Process
 
-log = logging.getLogger(__name__)
+
+class Measures(Collector):
+    """Tells what others count; those of one name are one metric, whoever counts."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self._measures: list[Measure] = []
+        registry.register(self)
+
+    def add(self, measures: Sequence[Measure]) -> None:
+        """Tell of these, too."""
+        self._measures += measures
+
+    def collect(self) -> Iterator[Metric]:
+        """Return what was counted, as Prometheus has it."""
+        families: dict[str, Metric] = {}
+        for each in self._measures:
+            family = families.get(each.name)
+            if family is None:
+                family = families[each.name] = _family(each)
+            if isinstance(each, Histogram):
+                assert isinstance(family, HistogramMetricFamily)  # noqa: S101  a name is of one kind
+                family.add_metric(each.values, each.buckets(), each.sum)
+                continue
+            assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)  # noqa: S101
+            for values, figure in each.read().items():
+                family.add_metric(values, figure)
+        yield from families.values()
 
 
-class QueueMetrics:
-    """How much waits between the services, read when it is asked for."""
-
-    def __init__(self, process: Process, registry: CollectorRegistry) -> None:
-        self._process = process
-        self._unsent = Gauge(
-            "mercato_outbox_unsent", "Events that no bus has confirmed.", ["service"], registry=registry
-        )
-        self._oldest = Gauge(
-            "mercato_outbox_oldest_timestamp_seconds",
-            "When the oldest event that waits was written; 0 if none waits.",
-            ["service"],
-            registry=registry,
-        )
-        self._parked = Gauge(
-            "mercato_inbox_parked",
-            "Events kept in the inbox: failed, waiting for their turn, dead, or to be replayed.",
-            ["service", "state"],
-            registry=registry,
-        )
-        self._own = [
-            (each, Gauge(each.name, each.description, [each.label], registry=registry))
-            for parts in process.composition.services.values()
-            for each in parts.gauges
-        ]
-        bus = process.composition.bus
-        if bus is not None:
-            _watch_bus(bus, registry)
-
-    async def read(self) -> None:
-        """Read the outboxes and inboxes; while a database is away, what was read last stands."""
-        try:
-            await self._read()
-        except Unavailable as error:
-            log.warning("queues cannot be read", extra={"cause": repr(error)})
-
-    async def _read(self) -> None:
-        for name, outbox in self._process.outboxes.items():
-            lag = await outbox.lag()
-            self._unsent.labels(name).set(lag.unsent)
-            self._oldest.labels(name).set(0 if lag.oldest is None else lag.oldest.timestamp())
-        for name, inbox in self._process.inbox_stores.items():
-            for state, count in (await inbox.counts()).items():
-                self._parked.labels(name, state.value).set(count)
-        for own, gauge in self._own:
-            for value, count in (await own.read()).items():
-                gauge.labels(value).set(count)
+def _family(measure: Measure) -> Metric:
+    if isinstance(measure, Histogram):
+        return HistogramMetricFamily(measure.name, measure.description, labels=measure.labels)
+    kind = CounterMetricFamily if measure.kind == "counter" else GaugeMetricFamily
+    return kind(measure.name, measure.description, labels=measure.labels)
 
 
-def _watch_bus(bus: Bus, registry: CollectorRegistry) -> None:
-    """Tell how this process's part of the bus is, read when it is asked for."""
-    told: dict[str, tuple[str, Callable[[BusState], float]]] = {
-        "mercato_bus_connected": ("1 while events can be published and consumed.", lambda s: s.connected),
-        "mercato_bus_unconfirmed": ("Events published and not confirmed yet.", lambda s: s.unconfirmed),
-        "mercato_bus_unacknowledged": (
+def measures_of(process: Process) -> list[Measure]:
+    """Return what the parts of a process count."""
+    found: list[Measure] = []
+    for relay in process.relays.values():
+        found += relay.measures
+    for inbox in process.inboxes.values():
+        found += inbox.measures
+    for parts in process.composition.services.values():
+        found += parts.measures
+    if process.composition.bus is not None:
+        found += _of_bus(process.composition.bus)
+    return found
+
+
+def _of_bus(bus: Bus) -> list[Measure]:
+    """Tell how this process's part of the bus is."""
+
+    def gauge(name: str, help_text: str, read: Callable[[BusState], float]) -> Measure:
+        return Reading("gauge", f"mercato_bus_{name}", help_text, (), _now(bus, read))
+
+    return [
+        gauge("connected", "1 while events can be published and consumed.", lambda s: s.connected),
+        gauge("unconfirmed", "Events published and not confirmed yet.", lambda s: s.unconfirmed),
+        gauge(
+            "unacknowledged",
             "Events delivered and not durable in an inbox yet.",
             lambda s: s.unacknowledged,
         ),
-        "mercato_bus_redelivered": (
-            "Deliveries since the start that may have been made before.",
-            lambda s: s.redelivered,
+        Reading(
+            "counter",
+            "mercato_bus_redelivered",
+            "Deliveries that may have been made before.",
+            (),
+            _now(bus, lambda s: s.redelivered),
         ),
-    }
-    for name, (help_text, read) in told.items():
-        Gauge(name, help_text, registry=registry).set_function(_reading(bus, read))
+    ]
 
 
-def _reading(bus: Bus, read: Callable[[BusState], float]) -> Callable[[], float]:
-    return lambda: float(read(bus.state()))
+def _now(bus: Bus, read: Callable[[BusState], float]) -> Callable[[], dict[tuple[str, ...], float]]:
+    return lambda: {(): float(read(bus.state()))}
 
 
 class FailureCounter(logging.Handler):

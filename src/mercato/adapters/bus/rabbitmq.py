@@ -13,7 +13,12 @@ from functools import partial
 from aio_pika.abc import AbstractChannel, AbstractQueue
 
 from mercato.adapters.bus.rabbitmq_consumer import RabbitConsumer
-from mercato.adapters.bus.rabbitmq_link import declare_own_queue, declare_queue
+from mercato.adapters.bus.rabbitmq_link import (
+    dead_queue_of,
+    declare_own_queue,
+    declare_queue,
+    queue_of,
+)
 from mercato.adapters.bus.rabbitmq_publisher import RabbitPublisher
 from mercato.messaging.bus import BusState, Hear, Message, Receive
 
@@ -37,13 +42,17 @@ class RabbitBus:
         self._known = dict(consumers or {})
         self._publisher = RabbitPublisher(url, f"{name} relay", self._known)
         self._consumers: list[RabbitConsumer] = []
+        self._services: dict[str, RabbitConsumer] = {}
+        """Those of the consumers that are services."""
         self._running: list[asyncio.Task[None]] = []
 
     def subscribe(self, consumer: str, families: frozenset[str], receive: Receive) -> None:
         """Deliver every event of these families to `consumer`, whose replicas share them."""
         self._known[consumer] = families
         declare = partial(declare_queue, consumer=consumer, families=families)
-        self._consumers.append(RabbitConsumer(self._url, f"{self._name} inbox {consumer}", declare, receive))
+        service = RabbitConsumer(self._url, f"{self._name} inbox {consumer}", declare, receive)
+        self._services[consumer] = service
+        self._consumers.append(service)
 
     def listen(self, families: frozenset[str], hear: Hear, missed: Callable[[], None]) -> None:
         """Let this very process hear every event of these families."""
@@ -80,6 +89,13 @@ class RabbitBus:
             unacknowledged=sum(each.unacknowledged for each in self._consumers),
             redelivered=sum(each.redelivered for each in self._consumers),
         )
+
+    async def depths(self) -> Mapping[str, int]:
+        """Return how many events wait in the queues of this process's services, and of what they refused."""
+        found: dict[str, int] = {}
+        for name, consumer in self._services.items():
+            found |= await consumer.depths((queue_of(name), dead_queue_of(name)))
+        return found
 
 
 class _Listener:

@@ -9,15 +9,16 @@ and comes again ever more slowly.
 import asyncio
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from contextlib import AsyncExitStack
 from functools import partial
 
-from aio_pika.abc import AbstractChannel, AbstractQueue
+from aio_pika.abc import AbstractChannel, AbstractConnection, AbstractQueue
 from aiormq.abc import AbstractChannel as Underlay
 from aiormq.abc import DeliveredMessage
 
 from mercato.adapters.bus.rabbitmq_link import CONNECT_DEADLINE_S, Pause, connection_to
+from mercato.kernel.errors import Unavailable
 from mercato.messaging.bus import Receive, Refused
 
 log = logging.getLogger(__name__)
@@ -45,6 +46,8 @@ class RabbitConsumer:
         self._name = name
         self._declare = declare
         self._receive = receive
+        self._connection: AbstractConnection | None = None
+        """The session's."""
         self._deliveries: deque[DeliveredMessage] = deque()
         self._in_hand = 0
         self._acknowledged = 0
@@ -74,9 +77,25 @@ class RabbitConsumer:
                     "events cannot be consumed now", extra={"consumer": self._name, "cause": repr(error)}
                 )
             finally:
-                self.connected = False
+                self.connected, self._connection = False, None
                 self._deliveries.clear()
             await self._wait(self._pause.take())
+
+    async def depths(self, queues: Sequence[str]) -> dict[str, int]:
+        """Return how many events wait in each of these queues, and are not under way to anybody.
+
+        Raises Unavailable while there is no session, and what the library raises.
+        """
+        if self._connection is None:
+            raise Unavailable("The broker cannot be reached.")
+        async with (
+            asyncio.timeout(CONNECT_DEADLINE_S),
+            # Of its own: asking for a queue that is not there closes the channel.
+            self._connection.channel(publisher_confirms=False) as channel,
+        ):
+            underlay = await channel.get_underlay_channel()
+            told = [await underlay.queue_declare(queue, passive=True) for queue in queues]
+        return {queue: each.message_count or 0 for queue, each in zip(queues, told, strict=True)}
 
     async def _session(self) -> None:
         """Consume until something ends it."""
@@ -95,7 +114,7 @@ class RabbitConsumer:
                 queue = await self._declare(channel)
                 # Through aio-pika, each delivery would take another task and another object.
                 consuming = await underlay.basic_consume(queue.name, partial(self._arrived, deliveries))
-            self.connected = True
+            self.connected, self._connection = True, connection
             await self._hand_over_all(underlay)
             async with asyncio.timeout(CONNECT_DEADLINE_S):
                 await queue.cancel(consuming.consumer_tag or "")

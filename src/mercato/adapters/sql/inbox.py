@@ -94,11 +94,16 @@ class SqlInbox:
         rows = await self._db.search("SELECT DISTINCT key FROM inbox_parked WHERE state <> 'dead'")
         return {key for (key,) in rows}
 
-    async def counts(self) -> dict[ParkedState, int]:
-        """Return how many events are kept, by why."""
-        rows = await self._db.fetch_all("SELECT state, count(*) FROM inbox_parked GROUP BY state")
-        found = {ParkedState(state): int(count) for state, count in rows}
-        return {state: found.get(state, 0) for state in ParkedState}
+    async def counts(self, most: int) -> dict[ParkedState, int]:
+        """Return how many events are kept, by why; of each sort no more than `most` are counted."""
+        found: dict[ParkedState, int] = {}
+        for state in ParkedState:
+            row = await self._db.fetch_one(
+                "SELECT count(*) FROM (SELECT 1 FROM inbox_parked WHERE state = ? LIMIT ?) AS counted",
+                (state.value, most),
+            )
+            found[state] = 0 if row is None else int(row[0])
+        return found
 
     async def skip_to(self, key: str, sequence: int) -> None:
         """Make `sequence` the next in turn, unless an earlier one has come after all."""

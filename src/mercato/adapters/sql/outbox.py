@@ -6,7 +6,7 @@ from datetime import datetime
 from mercato.adapters.sql.database import Database, Tx
 from mercato.kernel.clock import from_micros, to_micros
 from mercato.messaging.bus import Message
-from mercato.messaging.outbox import OutboxLag
+from mercato.messaging.outbox import UNCOUNTED, OutboxLag
 
 _MARKED_AT_ONCE = 64
 
@@ -55,11 +55,16 @@ class SqlOutbox:
         rows = await self._db.search("SELECT DISTINCT key FROM outbox WHERE sent_at IS NULL")
         return {key for (key,) in rows}
 
-    async def lag(self) -> OutboxLag:
-        """Return how much waits and since when."""
-        row = await self._db.fetch_one("SELECT count(*), min(created_at) FROM outbox WHERE sent_at IS NULL")
-        unsent, oldest = row or (0, None)
-        return OutboxLag(unsent, None if oldest is None else from_micros(oldest))
+    async def lag(self, most: int = UNCOUNTED) -> OutboxLag:
+        """Return how much waits and since when; no more than `most` are counted."""
+        waiting = "FROM outbox WHERE sent_at IS NULL"
+        counted = await self._db.fetch_one(
+            f"SELECT count(*) FROM (SELECT 1 {waiting} LIMIT ?) AS counted", (most,)
+        )
+        oldest = await self._db.fetch_one(f"SELECT created_at {waiting} ORDER BY position LIMIT 1")
+        return OutboxLag(
+            0 if counted is None else counted[0], None if oldest is None else from_micros(oldest[0])
+        )
 
     async def purge(self, *, before: datetime, limit: int) -> int:
         """Delete events sent before that moment."""

@@ -39,6 +39,7 @@ class Steps:
         self.source = source
         self._clock = clock
         self._wake: Callable[[], None] = _nobody
+        self._told: Callable[[Sequence[Payload]], None] | None = None
         self._groups: EventGroups | None = None
         if db.dialect == "postgres":
             self._groups = EventGroups(db, alone=self._by_event, append=self._append)
@@ -46,6 +47,10 @@ class Steps:
     def on_events(self, wake: Callable[[], None]) -> None:
         """Call `wake` whenever events have been committed."""
         self._wake = wake
+
+    def on_committed(self, told: Callable[[Sequence[Payload]], None]) -> None:
+        """Call `told` with the events of each step once they are committed: exactly what has happened."""
+        self._told = told
 
     async def run(self, by: Cause, work: Work[T]) -> T:
         """Run `work` in one transaction with its events and its cause.
@@ -146,6 +151,8 @@ class Steps:
         if events:
             await APPEND[tx.dialect](tx, self.source, events, self._clock())
             tx.after_commit(self._wake)
+            if self._told is not None:
+                tx.after_commit(partial(self._told, events))
 
 
 async def _audited(tx: Tx, work: Work[T], by: Cause) -> tuple[T, Events]:

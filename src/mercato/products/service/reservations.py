@@ -8,6 +8,7 @@ from mercato.contracts.orders import OrderCreated, OrderStatus, OrderStatusChang
 from mercato.contracts.products import Reservation, StockRejected, WantedLine
 from mercato.kernel.cause import ByCall, ByEvent
 from mercato.kernel.clock import Clock
+from mercato.kernel.counting import Counter
 from mercato.kernel.errors import ValidationFailed
 from mercato.kernel.ids import OrderId
 from mercato.kernel.tenancy import TenantId
@@ -23,6 +24,7 @@ class Reservations:
 
     def __init__(self, store: HoldStore, *, clock: Clock, grace: timedelta) -> None:
         """`grace` is how long after its expiry a hold is left alone before orders is asked."""
+        self.stock_outs = Counter("mercato_stock_outs", "Orders refused for want of stock.")
         self._store = store
         self._clock = clock
         self._grace = grace
@@ -52,6 +54,7 @@ class Reservations:
         try:
             hold = await self._store.change(tenant, order_id, decide, products=products, by=ByCall(by), at=at)
         except Shortage as shortage:
+            self.stock_outs.add()
             raise domain.out_of_stock(shortage.short, lines) from None
         assert hold is not None  # noqa: S101  decide always returns one
         return Reservation(hold.order_id, hold.currency, hold.lines, hold.expires_at)
@@ -90,6 +93,7 @@ class Reservations:
             )
         except Shortage as shortage:
             await self._reject(order, domain.out_of_stock(shortage.short, ()).message, by)
+            self.stock_outs.add()
         except ValidationFailed as unknown:
             await self._reject(order, unknown.message, by)
 
