@@ -5,10 +5,15 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
+from typing import TypeVar
+
+from redis.asyncio import Redis
 
 from mercato.adapters.redis.connection import RedisLink
 from mercato.adapters.redis.signals import RedisSignals
 from mercato.adapters.signals.port import Gap, Heard
+
+T = TypeVar("T")
 
 WAIT_S = 10.0
 
@@ -70,10 +75,17 @@ class Hub:
                 gap(whole)
 
 
+class PatientLink(RedisLink):
+    """Waits for Redis as long as a test may: for those of what is counted, not of when Redis is away."""
+
+    async def _ask(self, ask: Callable[[Redis], Awaitable[T]], deadline_s: float) -> T:
+        return await super()._ask(ask, max(deadline_s, WAIT_S))
+
+
 @asynccontextmanager
-async def linked(url: str, prefix: str) -> AsyncIterator[RedisLink]:
+async def linked(url: str, prefix: str, kind: type[RedisLink] = RedisLink) -> AsyncIterator[RedisLink]:
     """Connect to Redis, and keep looking for it."""
-    link = RedisLink(url, prefix=prefix)
+    link = kind(url, prefix=prefix)
     await link.probe()
     watching = asyncio.create_task(link.watch())
     try:

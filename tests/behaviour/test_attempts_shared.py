@@ -17,7 +17,7 @@ from mercato.users import ports
 from mercato.web.limits import RateLimited
 from tests.conftest import need_redis
 from tests.redis_server import RedisServer, new_prefix, shared
-from tests.replicas import linked, until
+from tests.replicas import PatientLink, linked, until
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SHOP = TenantId("shop")
@@ -45,7 +45,7 @@ async def doors(request: pytest.FixtureRequest) -> AsyncIterator[Doors]:
         yield Doors(None)
         return
     need_redis()
-    async with linked(shared().url, new_prefix()) as link:
+    async with linked(shared().url, new_prefix(), PatientLink) as link:
         yield Doors(link)
 
 
@@ -157,7 +157,7 @@ async def test_five_links_an_hour_go_to_one_address(doors: Doors) -> None:
 
 @pytest.fixture
 async def link(redis: RedisServer) -> AsyncIterator[RedisLink]:
-    async with linked(redis.url, new_prefix()) as one:
+    async with linked(redis.url, new_prefix(), PatientLink) as one:
         yield one
 
 

@@ -14,7 +14,7 @@ from mercato.web.limits import Allowance, Limiter, Limits, OverLimit
 from tests.clock import FakeClock
 from tests.conftest import need_redis
 from tests.redis_server import RedisServer, new_prefix, shared
-from tests.replicas import linked, until
+from tests.replicas import PatientLink, linked, until
 
 SHOP, OTHER = TenantId("shop"), TenantId("other")
 NONE = dict.fromkeys(Tier, Allowance())
@@ -86,13 +86,13 @@ async def counters(request: pytest.FixtureRequest) -> AsyncIterator[Counters]:
         yield Counters(None)
         return
     need_redis()
-    async with linked(shared().url, new_prefix()) as link:
+    async with linked(shared().url, new_prefix(), PatientLink) as link:
         yield Counters(link)
 
 
 @pytest.fixture
 async def counted(redis: RedisServer) -> AsyncIterator[Counters]:
-    async with linked(redis.url, new_prefix()) as link:
+    async with linked(redis.url, new_prefix(), PatientLink) as link:
         yield Counters(link)
 
 

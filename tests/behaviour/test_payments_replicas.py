@@ -28,12 +28,14 @@ from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
 from tests.engines import POSTGRES
 from tests.sandbox_books import shared_book
+from tests.waiting import until
 
 pytestmark = POSTGRES
 
 Outcome = Charged | Declined | NeverCharged
 AT = FakeClock()()
 WORKERS = 20
+HASTY = PaymentsSettings(provider_timeout_s=0.5)
 PATIENT = PaymentsSettings(provider_timeout_s=5.0, sandbox_slow_s=0.05)
 
 
@@ -161,12 +163,29 @@ async def test_one_payment_processed_by_two_replicas_at_once_is_charged_once(
         told = await asyncio.gather(
             *(tills[n % 2].process(payment_id, key=f"{token}{n}") for n in range(WORKERS))
         )
-        # The other replica knows that it is under way, and not yet what comes of it.
-        assert {answer.status for answer in told} <= {200, 202}
-        assert {each.json["data"]["status"] for each in told if each.status == 200} == {"success"}
+        assert {answer.status for answer in told} == {200}
+        assert {each.json["data"]["status"] for each in told} == {"success"}
+        assert len({answer.body for answer in told}) == 1
         assert {(await till.show(payment_id))["status"] for till in tills} == {"success"}
         assert [each.key for each in await tills[1].charges()].count(payment_id) == 1
     await assert_books_agree(tills[0])
+
+
+async def test_who_asks_another_replica_is_told_when_the_provider_gave_no_answer(
+    open_database: OpenDatabase, tmp_path: Path
+) -> None:
+    opened = partial(open_till, open_database, tmp_path, settings=HASTY, book_of=shared_book)
+    async with opened() as one, opened(orders=one.orders, clock=one.clock) as other:
+        payment_id = await one.open(token="tok_timeout")
+        charging = asyncio.create_task(one.process(payment_id))
+
+        async def is_under_way() -> bool:
+            return bool((await other.show(payment_id))["status"] == "processing")
+
+        await until(is_under_way)
+        assert (await other.process(payment_id)).status == 202
+        assert (await charging).status == 202
+        assert await other.charges() == []
 
 
 async def test_refunds_of_one_payment_by_two_replicas_never_exceed_it(tills: tuple[Till, Till]) -> None:

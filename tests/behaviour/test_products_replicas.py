@@ -10,14 +10,14 @@ from mercato.contracts.products import WantedLine
 from tests.behaviour.products_shop import Answer, Shop, open_shop
 from tests.conftest import OpenDatabase
 from tests.redis_server import RedisServer, new_prefix
-from tests.replicas import carried, eventually, linked
+from tests.replicas import PatientLink, carried, eventually, linked
 
 
 @pytest.fixture
 async def replicas(open_database: OpenDatabase, redis: RedisServer) -> AsyncIterator[tuple[Shop, Shop]]:
     prefix = new_prefix()
     async with AsyncExitStack() as stack:
-        links = [await stack.enter_async_context(linked(redis.url, prefix)) for _ in range(2)]
+        links = [await stack.enter_async_context(linked(redis.url, prefix, PatientLink)) for _ in range(2)]
         signals = [RedisSignals(link) for link in links]
         shops = [open_shop(await open_database("products"), signals=each) for each in signals]
         await stack.enter_async_context(carried(links[0], *signals))

@@ -1,7 +1,8 @@
 """A service that kills itself at a named point between a change and the note that its event was sent.
 
 `python -m tests.faults.killed_sender URL SYSTEM_URL BROKER_URL POINT RUNS` forks for each run, so that
-the imports are paid once. `replica` as the point relays until it is ended from outside.
+the imports are paid once. `replica` as the point relays until it is ended from outside, with a lease of
+RUNS seconds.
 """
 
 import asyncio
@@ -16,6 +17,8 @@ from mercato.adapters.bus.rabbitmq import RabbitBus
 from mercato.adapters.sql.outbox import SqlOutbox
 from mercato.adapters.sql.postgres import PostgresDatabase
 from mercato.adapters.sql.postgres_pool import PoolSettings
+from mercato.adapters.sql.postgres_replicas import PostgresReplicas
+from mercato.kernel.ids import uuid7
 from mercato.messaging.bus import Message
 from mercato.messaging.replicas import Alone
 from tests.pipeline import Sender
@@ -99,13 +102,13 @@ async def _change(sender: Sender, thing: str, killer: Killer) -> None:
     killer.at("commit.after")
 
 
-async def relay(url: str, system_url: str, broker_url: str) -> None:
-    """Relay what others commit, until SIGTERM."""
+async def relay(url: str, system_url: str, broker_url: str, lease_s: float) -> None:
+    """Relay what others commit, until SIGTERM, with a lease of so many seconds."""
     stopping = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, stopping.set)
     db = PostgresDatabase(url, system_url, PoolSettings(4), name="things")
     bus = RabbitBus(broker_url, name="things")
-    async with Sender(db, bus).relaying():
+    async with Sender(db, bus, PostgresReplicas(db, uuid7(), lease_s=lease_s)).relaying():
         print("relaying", flush=True)  # noqa: T201  whoever started it waits for this
         await stopping.wait()
     await bus.stop()
@@ -116,7 +119,7 @@ def main() -> None:
     """Relay, or die as often as told."""
     url, system_url, broker_url, point, runs = sys.argv[1:6]
     if point == "replica":
-        asyncio.run(relay(url, system_url, broker_url))
+        asyncio.run(relay(url, system_url, broker_url, float(runs)))
         return
     for _ in range(int(runs)):
         child = os.fork()

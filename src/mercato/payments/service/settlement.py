@@ -6,6 +6,7 @@ does not come leaves everything open; it is never guessed, only asked for.
 
 import asyncio
 import logging
+import time
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import timedelta
 from typing import TypeVar, assert_never
@@ -40,6 +41,9 @@ T = TypeVar("T")
 
 _MARGIN = timedelta(seconds=2)
 """How long after a call's deadline its outcome is surely recorded, if anybody lives to do so."""
+
+_LOOK_FIRST_S, _LOOK_MOST_S = 0.01, 0.25
+"""How often is looked for the outcome of what another process charges."""
 
 _SYSTEM = "payments"
 
@@ -80,8 +84,8 @@ class Settlement:
 
         It stays in processing if the provider does not answer. `final` is the cause of
         recording an outcome, `part` of the steps on the way. Callers that race share one
-        charge and its answer; none of them, going away, stops it. A charge begins with the payment
-        as `expected`, or raises VersionMismatch. Raises Unavailable.
+        charge and its answer, in whichever processes they are; none of them, going away, stops it.
+        A charge begins with the payment as `expected`, or raises VersionMismatch. Raises Unavailable.
         """
         tenant, payment_id = payment.tenant_id, payment.id
         return await self._flights.join(
@@ -121,13 +125,13 @@ class Settlement:
             try:
                 payment = await self._start(payment, part, expected)
             except InvalidTransition:
-                # Somebody else was faster: it is as they left it.
-                return await self._load(tenant, payment_id)
+                # Somebody else was faster: it is as they leave it.
+                return await self._left_by_another(await self._load(tenant, payment_id))
             outcome = await self._ask(payment, lambda provider: provider.charge(request))
         elif payment.status is PaymentStatus.PROCESSING and not self._is_being_charged(payment):
             outcome = await self._ask(payment, lambda provider: provider.resolve(request))
         else:
-            return payment
+            return await self._left_by_another(payment)
         if outcome is None:
             return await self._store.change(tenant, payment_id, self._still_open, by=part)
         return await self._record(payment, outcome, final)
@@ -145,6 +149,23 @@ class Settlement:
     def _is_being_charged(self, payment: Payment) -> bool:
         """Say whether another process may be waiting for the charge: to resolve would void it."""
         return payment.checks == 0 and payment.check_at is not None and payment.check_at > self._clock()
+
+    async def _left_by_another(self, payment: Payment) -> Payment:
+        """Wait for what another process charges, and return the payment then.
+
+        It is in processing still if the provider did not answer there, or that process died.
+        """
+        ends = time.monotonic() + self._timeout_s + _MARGIN.total_seconds()
+        pause = _LOOK_FIRST_S
+        while (
+            payment.status is PaymentStatus.PROCESSING
+            and self._is_being_charged(payment)
+            and time.monotonic() < ends
+        ):
+            await asyncio.sleep(pause)
+            pause = min(pause * 1.5, _LOOK_MOST_S)
+            payment = await self._load(payment.tenant_id, payment.id)
+        return payment
 
     async def _record(
         self, payment: Payment, outcome: Charged | Declined | NeverCharged, by: Cause
