@@ -6,12 +6,13 @@ from collections.abc import Callable
 
 import pytest
 
-from tests import postgres_server, rabbitmq_server, redis_server
+from tests import postgres_server, prometheus_server, rabbitmq_server, redis_server
 
 _FOUND: dict[str, Callable[[], bool]] = {
     "postgres": lambda: postgres_server.binaries() is not None,
     "rabbitmq": lambda: rabbitmq_server.binaries() is not None,
     "redis": lambda: redis_server.binary() is not None,
+    "prometheus": lambda: prometheus_server.binary() is not None,
     "pgbouncer": lambda: shutil.which("pgbouncer", path=f"{os.environ.get('PATH')}:/usr/sbin") is not None,
 }
 
