@@ -1,15 +1,27 @@
 """What must not be told is hidden wherever it is, and what helps is left."""
 
+import dataclasses
+import importlib
+import inspect
+import pkgutil
+from collections.abc import Iterator
+from typing import Any
+
+import msgspec
 import pytest
 
-from mercato.kernel.redaction import HIDDEN, is_secret_name, without_secrets
+import mercato
+from mercato.kernel.redaction import HIDDEN, discreet, is_secret_name, without_secrets
+from mercato.runtime.settings import Settings
+from mercato.users.routes.accounts import Login
+from mercato.web.decode import Body
 
 LOT = "vT9xq3_Lw0aZ8-kRb7Nc2Yd5Ge1Hf4Ji6Mo0Pp9Qs8U"
 JWT = "eyJhbGciOiJFUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl"
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    "text, told",
     [
         ("amqp://shop:hunter2@broker:5672/%2f", "amqp://shop:[hidden]@broker:5672/%2f"),
         ("redis://:hunter2@cache:6379", "redis://:[hidden]@cache:6379"),
@@ -69,3 +81,45 @@ def test_some_names_are_enough(name: str) -> None:
 def test_a_long_hostile_text_is_looked_through_in_no_time() -> None:
     for text in ("password='" * 20_000, "4" * 100_000, "a.b@" * 30_000, "://" * 50_000, "aA1-" * 50_000):
         without_secrets(text)
+
+
+def types() -> Iterator[type]:
+    for module in pkgutil.walk_packages(mercato.__path__, "mercato."):
+        if ".migrations" in module.name or module.name.endswith("__main__"):
+            continue
+        for each in vars(importlib.import_module(module.name)).values():
+            if inspect.isclass(each) and each.__module__ == module.name:
+                yield each
+
+
+def shows_a_secret(kind: Any) -> bool:
+    """Say whether a text or bytes that are secret by name are in what is shown of a type's objects."""
+    if dataclasses.is_dataclass(kind):
+        return any(
+            each.repr and is_secret_name(each.name) and each.type in {str, bytes}
+            for each in dataclasses.fields(kind)
+        )
+    if not issubclass(kind, msgspec.Struct) or kind.__repr__ in {discreet, Body.__repr__}:
+        return False
+    return any(is_secret_name(each.name) and text_like(each.type) for each in msgspec.structs.fields(kind))
+
+
+def text_like(kind: Any) -> bool:
+    plain = str(kind)
+    return "Literal" not in plain and any(each in plain for each in ("'str'", "'bytes'", "str |", "[str"))
+
+
+def test_no_type_shows_the_secret_that_it_holds() -> None:
+    found = list(types())
+    assert len(found) > 500
+    assert [each.__qualname__ for each in found if shows_a_secret(each)] == []
+
+
+def test_a_body_and_the_settings_show_nothing_that_is_secret() -> None:
+    assert repr(Login(email="ann@lamps.example", password="night")) == "Login(...)"
+    shown = repr(Settings(smtp_password="night"))
+    assert (f"smtp_password={HIDDEN}" in shown, "night" in shown, "host='127.0.0.1'" in shown) == (
+        True,
+        False,
+        True,
+    )

@@ -1,10 +1,12 @@
-"""The last fence before what must not be told: secrets, tokens, card numbers and people's addresses in a text.
+"""The last fence before what must not be told: secrets, tokens, card numbers, people's addresses in a text.
 
 Our own code does not put them there. Libraries do, in the words of their errors: a connection's URL, a
 statement's value, a header. They are known by their name or by their shape.
 """
 
 import re
+
+import msgspec
 
 HIDDEN = "[hidden]"
 _NAMES = (
@@ -26,7 +28,7 @@ _SHAPES = re.compile(
   | \b\w{1,64}_secret_\w+
   | \$argon2\S+
   | -----BEGIN\ [A-Z ]*KEY-----.*
-  | (?<![\w-])(?=[\w-]{0,40}[a-z])(?=[\w-]{0,40}[A-Z])(?=[\w-]{0,40}\d)[\w-]{40,}   # drawn by lot, as our own are
+  | (?<![\w-])(?=[\w-]{0,40}[a-z])(?=[\w-]{0,40}[A-Z])(?=[\w-]{0,40}\d)[\w-]{40,}   # as our own are
   | (?<=\)=)\([^\n]*?\)                                    # PostgreSQL: Key (email)=(...) already exists
   | (?<=Failing\ row\ contains\ )\(.*                      # PostgreSQL
   | \[(?:SQL|parameters):.*                                # SQLAlchemy
@@ -57,3 +59,12 @@ def _hidden_if_card(found: re.Match[str]) -> str:
     digits = [int(char) for char in found[0] if char.isdigit()]
     doubled = [sum(divmod(digit * 2, 10)) for digit in digits[-2::-2]]
     return HIDDEN if (sum(digits[-1::-2]) + sum(doubled)) % 10 == 0 else found[0]
+
+
+def discreet(struct: msgspec.Struct) -> str:
+    """Show a struct without what is secret by its name. It is the `__repr__` of those that hold such."""
+    values = [
+        f"{name}={HIDDEN if is_secret_name(name) else repr(getattr(struct, name))}"
+        for name in struct.__struct_fields__
+    ]
+    return f"{type(struct).__name__}({', '.join(values)})"

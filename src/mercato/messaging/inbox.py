@@ -23,6 +23,8 @@ from mercato.kernel.acting import acting
 from mercato.kernel.cause import ByEvent, Cause
 from mercato.kernel.clock import Clock
 from mercato.kernel.counting import Counter, Histogram, Measure
+from mercato.kernel.redaction import without_secrets
+from mercato.kernel.subject import concerning
 from mercato.messaging.bus import Refused, decode
 
 log = logging.getLogger(__name__)
@@ -135,6 +137,16 @@ class InboxStore(Protocol):
     async def drop(self, event_id: str, *, by: Cause) -> bool:
         """Delete a dead letter; say whether there was one."""
         ...
+
+
+class _About(msgspec.Struct, frozen=True):
+    """An event, for the lines that are logged while it is handled: see kernel.subject.Subject."""
+
+    event: Event
+
+    def named(self) -> dict[str, str | None]:
+        """Return what it can be found by."""
+        return {"event_id": self.event.id, "event_type": self.event.type, "tenant": self.event.tenantid}
 
 
 class Backoff(msgspec.Struct, frozen=True):
@@ -304,6 +316,10 @@ class Inbox:
 
     async def _try(self, event: Event, body: bytes, parked: Parked | None) -> _Outcome:
         """Handle one event, or park it."""
+        with concerning(_About(event)):
+            return await self._try_now(event, body, parked)
+
+    async def _try_now(self, event: Event, body: bytes, parked: Parked | None) -> _Outcome:
         by = _cause(event, replay=parked is not None and parked.state is ParkedState.REPLAY)
         try:
             handler = self._handlers.get(event.type)
@@ -361,7 +377,7 @@ class Inbox:
         reason = _storable(f"{type(error).__name__}: {error}")
         retry_at = now + self._backoff.delay(attempts)
         row = _row(event, body, state, attempts, reason, retry_at, first)
-        details = {"consumer": self._consumer, "event": event.id, "type": event.type, "attempts": attempts}
+        details = {"consumer": self._consumer, "attempts": attempts}
         if attempts >= self._backoff.attempts:
             log.error("event became a dead letter", extra=details, exc_info=error)
             await self._store.bury(row)
@@ -431,8 +447,9 @@ class Inbox:
 
 
 def _storable(reason: str) -> str:
-    """Return a reason as every database can keep it, whatever a hostile event has put into it."""
-    return reason.encode("utf-8", "replace").decode().replace("\0", "\ufffd")[:500]
+    """Return a reason as it may be told and every database can keep it, whatever an event has put into it."""
+    told = without_secrets(reason)
+    return told.encode("utf-8", "replace").decode().replace("\0", "\ufffd")[:500]
 
 
 def _cause(event: Event, *, replay: bool = False) -> ByEvent:

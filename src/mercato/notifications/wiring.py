@@ -14,6 +14,7 @@ from mercato.adapters.sql.steps import Steps
 from mercato.contracts.stores import StoreDirectory
 from mercato.contracts.users import People
 from mercato.kernel.clock import Clock
+from mercato.kernel.redaction import discreet
 from mercato.notifications.domain import Delays
 from mercato.notifications.ports import Sender
 from mercato.notifications.routes import routes
@@ -34,6 +35,8 @@ class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True):
     user: str = ""
     password: str = ""
     tls: Literal["none", "starttls", "implicit"] = "starttls"
+
+    __repr__ = discreet
 
 
 class NotificationsSettings(msgspec.Struct, frozen=True, kw_only=True):

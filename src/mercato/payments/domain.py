@@ -28,6 +28,7 @@ from mercato.contracts.payments import (
 )
 from mercato.kernel.errors import Conflict
 from mercato.kernel.ids import OrderId, PaymentId, UserId
+from mercato.kernel.redaction import discreet
 from mercato.kernel.tenancy import TenantId
 
 BY_HAND = frozenset({PaymentMethod.CASH, PaymentMethod.BANK_TRANSFER})
@@ -106,6 +107,8 @@ class Payment(msgspec.Struct, frozen=True, kw_only=True):
     """How often the provider has been asked in vain about what is open."""
     check_at: datetime | None = None
     """When to ask the provider about what is open; None while nothing is."""
+
+    __repr__ = discreet
 
     @property
     def refunded_amount(self) -> int:

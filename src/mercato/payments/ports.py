@@ -14,6 +14,7 @@ from mercato.contracts.payments import PaymentStatus
 from mercato.kernel.cause import Cause
 from mercato.kernel.ids import OrderId, PaymentId, UserId
 from mercato.kernel.paging import Window
+from mercato.kernel.redaction import discreet
 from mercato.kernel.tenancy import TenantId
 from mercato.payments.domain import Payment
 
@@ -39,6 +40,8 @@ class ChargeRequest(msgspec.Struct, frozen=True, kw_only=True):
     description: str | None
     created_at: datetime
     """Since when it may have been asked for."""
+
+    __repr__ = discreet
 
 
 class Charged(msgspec.Struct, frozen=True):

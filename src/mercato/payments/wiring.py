@@ -14,6 +14,7 @@ from mercato.contracts.orders import OrderDesk
 from mercato.contracts.payment_books import PaymentBook
 from mercato.contracts.payment_reading import PaymentReader
 from mercato.kernel.clock import Clock
+from mercato.kernel.redaction import discreet
 from mercato.payments.counts import PaymentCounts
 from mercato.payments.domain import CheckDelays
 from mercato.payments.ports import Notices, Provider
@@ -62,6 +63,8 @@ class PaymentsSettings(msgspec.Struct, frozen=True):
     stripe_webhook_secret: str = ""
     """What Stripe signs its webhooks with; without it they are not taken."""
     stripe_url: str = "https://api.stripe.com"
+
+    __repr__ = discreet
 
 
 @dataclass(frozen=True, slots=True)

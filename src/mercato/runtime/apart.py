@@ -108,7 +108,7 @@ class Identity:
     authenticator: Authenticator
     find_store: FindStore
     quotas: QuotaStore | None
-    hash_secret: bytes
+    hash_secret: bytes = field(repr=False)
     workers: list[tuple[str, Worker]] = field(default_factory=list)
     closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 

@@ -81,7 +81,7 @@ def routes(inboxes: Mapping[str, InboxStore], clock: Clock) -> Routes:
         by = call.part()
         if not any([await inbox.replay(event_id, clock(), by=by) for inbox in inboxes.values()]):
             raise NotFound("There is no such dead letter that could be tried anew.")
-        log.info("dead letter replayed", extra={"event": event_id, "by": call.actor})
+        log.info("dead letter replayed", extra={"event_id": event_id, "by": call.actor})
 
     @api.delete("/{event_id}", allow=OPERATOR, storeless=True, raises=(NotFound,))
     async def drop_dead_letter(call: Call, event_id: str) -> None:
@@ -91,7 +91,7 @@ def routes(inboxes: Mapping[str, InboxStore], clock: Clock) -> Routes:
         by = call.part()
         if not any([await inbox.drop(event_id, by=by) for inbox in inboxes.values()]):
             raise NotFound("There is no such dead letter.")
-        log.info("dead letter dropped", extra={"event": event_id, "by": call.actor})
+        log.info("dead letter dropped", extra={"event_id": event_id, "by": call.actor})
 
     return api
 

@@ -4,7 +4,7 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -49,7 +49,7 @@ class Composition:
     authenticator: Authenticator
     find_store: FindStore
     limits: Limiter
-    hash_secret: bytes
+    hash_secret: bytes = field(repr=False)
     is_alone: bool = True
     """No other process works on the databases, so whatever was under way at the start is over."""
     workers: tuple[tuple[str, Worker], ...] = ()

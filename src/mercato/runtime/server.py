@@ -194,6 +194,7 @@ async def _serve(
         await asyncio.gather(starting, return_exceptions=True)
         await served.stop()
         served.flush()
+        logs.tell_rest()
     log.info("stopped")
 
 

@@ -8,9 +8,11 @@ from collections.abc import Mapping
 from io import StringIO
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import unquote, urlsplit
 
 import msgspec
 
+from mercato.kernel.redaction import discreet
 from mercato.kernel.tenancy import Tier
 from mercato.runtime.setting_kinds import description, is_secret, one_of, shown, taken
 from mercato.runtime.setting_kinds import doc as _doc
@@ -18,6 +20,7 @@ from mercato.web.limits import Allowance, Limits, QuotaStore
 
 PREFIX = "MERCATO_"
 DOTENV = Path(".env")
+_SECRET_LENGTH = 8
 
 
 class Alias(msgspec.Struct, frozen=True):
@@ -270,6 +273,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "auto"
     access_log: Annotated[bool, _doc("whether each request is logged")] = True
 
+    __repr__ = discreet
+
     @property
     def folder(self) -> Path:
         """The data folder."""
@@ -352,6 +357,16 @@ def describe(environ: Mapping[str, str], **options: object) -> list[Described]:
         )
         for field in msgspec.structs.fields(Settings)
     ]
+
+
+def secrets_of(settings: Settings) -> frozenset[str]:
+    """Return what of these settings must never be told: secrets, and the passwords in URLs."""
+    fields = msgspec.structs.fields(Settings)
+    values = [str(getattr(settings, field.name)) for field in fields if is_secret(field.type)]
+    passwords = [urlsplit(value).password or "" for value in values if "://" in value]
+    told = (*values, *passwords, *map(unquote, passwords))
+    # What is as short as a word would be found in words.
+    return frozenset(each for each in told if len(each) >= _SECRET_LENGTH)
 
 
 def variable(name: str) -> str:

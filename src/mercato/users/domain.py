@@ -15,6 +15,7 @@ from mercato.kernel.errors import Conflict, FieldError, Forbidden, ValidationFai
 from mercato.kernel.ids import UserId
 from mercato.kernel.money import EXPONENTS
 from mercato.kernel.principal import Principal, Role
+from mercato.kernel.redaction import discreet
 from mercato.kernel.tenancy import DEFAULT_TENANT, SLUG_PATTERN, StoreStatus, TenantId, Tier, is_slug
 from mercato.kernel.text import full_name
 
@@ -72,6 +73,8 @@ class NewUser(_Person, frozen=True, kw_only=True):
 
     password: Password
 
+    __repr__ = discreet
+
 
 GivenRole = Literal["customer", "admin", "operator"]
 """A role that a user can be given. Machines get theirs with their login."""
@@ -83,6 +86,8 @@ class NewAccount(_Person, frozen=True, kw_only=True):
     password: Password | None = None
     role: GivenRole = "customer"
     is_active: bool = True
+
+    __repr__ = discreet
 
 
 class UserChange(msgspec.Struct, frozen=True, kw_only=True):
@@ -175,6 +180,8 @@ class Account(msgspec.Struct, frozen=True):
     user: User
     password_hash: str
 
+    __repr__ = discreet
+
     @property
     def usable_hash(self) -> str | None:
         """The password's hash; None while there is no password, which no password then matches."""
@@ -194,6 +201,8 @@ class RefreshToken(msgspec.Struct, frozen=True, kw_only=True):
     user_id: UserId
     created_at: datetime
     expires_at: datetime
+
+    __repr__ = discreet
 
 
 def email_key(email: str) -> str:

@@ -9,6 +9,7 @@ import msgspec
 from mercato.kernel.errors import Conflict, FieldError, Forbidden, ValidationFailed
 from mercato.kernel.ids import UserId, is_id
 from mercato.kernel.principal import ANY_STORE, SCOPES, Principal, Role
+from mercato.kernel.redaction import discreet
 from mercato.kernel.tenancy import TenantId, is_slug
 from mercato.kernel.text import LINE_PATTERN
 
@@ -50,6 +51,8 @@ class ApiClient(msgspec.Struct, frozen=True, kw_only=True):
     created_at: datetime
     expires_at: datetime | None
     version: int = 1
+
+    __repr__ = discreet
 
     @property
     def client_id(self) -> str:

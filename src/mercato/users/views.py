@@ -8,6 +8,7 @@ import msgspec
 from mercato.adapters.identity.tokens import COGNITO_ROLES
 from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Role
+from mercato.kernel.redaction import discreet
 from mercato.kernel.tenancy import StoreStatus, TenantId, Tier
 from mercato.users.domain import Tenant, User
 from mercato.users.service.sessions import SignedIn
@@ -64,6 +65,8 @@ class SignedInView(msgspec.Struct, frozen=True):
     expires_in: int
     user: UserView
 
+    __repr__ = discreet
+
 
 class OnboardedView(msgspec.Struct, frozen=True):
     """A store that has opened, and its first admin, signed in."""
@@ -73,6 +76,8 @@ class OnboardedView(msgspec.Struct, frozen=True):
     refresh_token: str
     expires_in: int
     user: UserView
+
+    __repr__ = discreet
 
 
 def user_view(user: User) -> UserView:

@@ -25,7 +25,10 @@ class Misfit(ValidationFailed):
 
 
 class Body(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A request body. Fields it does not declare are refused by name."""
+    """A request body. Fields it does not declare are refused by name. What is in it is never shown."""
+
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}(...)"
 
 
 class Query(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -20,7 +20,10 @@ from mercato.kernel.clock import Clock
 from mercato.kernel.errors import BadRequest, MercatoError, Overloaded, Unauthenticated, Unavailable
 from mercato.kernel.ids import uuid7
 from mercato.kernel.principal import Principal
+from mercato.kernel.redaction import without_secrets
+from mercato.kernel.subject import subject
 from mercato.kernel.tenancy import DEFAULT_TENANT
+from mercato.kernel.tracing import trace_id
 from mercato.web import etag, idempotency
 from mercato.web.access_log import AccessLine, AccessLog
 from mercato.web.answer import answer
@@ -84,6 +87,11 @@ class Seen:
     """The call acts in another store than the caller's own."""
     code: str = ""
     limits: list[Header] = field(default_factory=list)
+
+    def named(self) -> dict[str, str | None]:
+        """See kernel.subject.Subject."""
+        user = None if self.caller is None else self.caller.user_id
+        return {"request_id": self.request_id, "route": self.route, "tenant": self.tenant, "user": user}
 
     @property
     def route(self) -> str:
@@ -156,7 +164,7 @@ class Shell:
         given = request.headers.get("x-request-id")
         request_id = given if given is not None and usable_request_id(given) else uuid7()
         seen = Seen(request_id, self._clock())
-        task, before = self.under_way.begin(), acting_for()
+        task, before, about = self.under_way.begin(), acting_for(), subject.set(seen)
         try:
             response = await self._answer(request, seen, task)
         except MercatoError as error:
@@ -173,7 +181,7 @@ class Shell:
             seen.code = late.code
             response = self._refuse(request, late, seen)
         except Exception:
-            log.exception("request failed", extra={"request_id": request_id, "route": seen.route})
+            log.exception("request failed", extra={"route": seen.route})
             seen.code = InternalError.code
             response = self._refuse(request, InternalError("Something went wrong on our side."), seen)
         finally:
@@ -181,6 +189,7 @@ class Shell:
             act_for(before)
         self._dress(request, response, seen)
         self._tell(request, response, seen, time.perf_counter() - started)
+        subject.reset(about)
         return response
 
     def _refuse(self, request: Request, error: MercatoError, seen: Seen) -> Response:
@@ -364,6 +373,7 @@ class Shell:
     def _tell(self, request: Request, response: Response, seen: Seen, seconds: float) -> None:
         """Write the log line and the metrics."""
         status, route = response.status, seen.route
+        path = request.path[:MAX_LOGGED_PATH]
         self._metrics.observe(route, status, seen.code, seconds)
         self._access_log.add(
             AccessLine(
@@ -372,7 +382,8 @@ class Shell:
                 event="request",
                 request_id=seen.request_id,
                 method=request.method[:16],
-                path=request.path[:MAX_LOGGED_PATH],
+                # What was found is there by its id; what was not may be anything.
+                path=path if status < 400 else without_secrets(path),
                 route=route,
                 status=status,
                 ms=round(seconds * 1000, 3),
@@ -381,6 +392,7 @@ class Shell:
                 user=None if seen.caller is None else seen.caller.user_id,
                 away=seen.away,
                 code=seen.code,
+                trace_id=trace_id(),
             )
         )
 

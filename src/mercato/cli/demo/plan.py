@@ -13,6 +13,7 @@ import msgspec
 from mercato.cli.demo import goods, people
 from mercato.cli.demo.fates import FATES, Fate
 from mercato.kernel import money
+from mercato.kernel.redaction import discreet
 
 DEFAULT_SEED = 1
 PER_CATEGORY = 28
@@ -43,6 +44,8 @@ class Person(msgspec.Struct, frozen=True):
     first_name: str
     last_name: str
     address: str
+
+    __repr__ = discreet
 
 
 class PlannedOrder(msgspec.Struct, frozen=True):

@@ -12,6 +12,7 @@ from mercato.cli.demo.api import Answer, Api
 from mercato.cli.demo.orders import Desk, Seen
 from mercato.cli.demo.plan import Person, PlannedProduct, PlannedStore
 from mercato.kernel.money import to_decimal
+from mercato.kernel.redaction import discreet
 
 _AT_ONCE = 8
 """How much is done at the same time: a platform on a laptop is not to be kept from everything else."""
@@ -29,6 +30,8 @@ class Machine(msgspec.Struct, frozen=True):
 
     client_id: str
     client_secret: str | None
+
+    __repr__ = discreet
 
 
 class MadeStore(msgspec.Struct, frozen=True, kw_only=True):

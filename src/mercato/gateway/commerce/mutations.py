@@ -13,6 +13,7 @@ from mercato.contracts.user_reading import User
 from mercato.gateway.commerce.asking import Asking, RestCall
 from mercato.gateway.commerce.queries import found
 from mercato.gateway.graphql.bindings import Args, Binding, Resolve
+from mercato.kernel.redaction import discreet
 
 _COST = 10
 """A change costs about as much as that many objects that are read."""
@@ -25,6 +26,8 @@ class Session(msgspec.Struct, frozen=True):
     refresh_token: str
     expires_in: int
     user: User
+
+    __repr__ = discreet
 
 
 class _Made(msgspec.Struct, frozen=True):

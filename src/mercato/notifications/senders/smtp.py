@@ -15,6 +15,7 @@ from typing import Literal
 import aiosmtplib
 import msgspec
 
+from mercato.kernel.redaction import discreet
 from mercato.notifications.ports import Mail, MailRefused, NotSentNow
 from mercato.notifications.senders.mime import message
 
@@ -34,6 +35,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
     """Empty where it asks for no login."""
     password: str = ""
     timeout_s: float
+
+    __repr__ = discreet
 
 
 class SmtpSender:

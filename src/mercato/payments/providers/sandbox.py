@@ -10,7 +10,7 @@ import secrets
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
@@ -67,7 +67,7 @@ class Book:
     """Where the sandbox keeps what it did, and what it signs its webhooks with."""
 
     db: Database
-    webhook_secret: str
+    webhook_secret: str = field(repr=False)
 
 
 def book_at(path: Path) -> Book:

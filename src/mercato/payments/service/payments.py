@@ -13,6 +13,7 @@ from mercato.kernel.errors import Conflict, Forbidden, NotFound, Unavailable, Va
 from mercato.kernel.ids import OrderId, PaymentId, is_id, uuid7
 from mercato.kernel.money import to_minor
 from mercato.kernel.principal import Principal
+from mercato.kernel.redaction import discreet
 from mercato.kernel.tenancy import TenantId
 from mercato.kernel.versions import ANY_VERSION, Expected
 from mercato.payments.domain import BY_HAND, InvalidTransition, Payment
@@ -33,6 +34,8 @@ class PaymentRequest(msgspec.Struct, frozen=True, kw_only=True):
     method: PaymentMethod
     token: str | None = None
     description: str | None = None
+
+    __repr__ = discreet
 
 
 class Payments:

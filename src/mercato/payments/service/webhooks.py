@@ -46,7 +46,7 @@ class Webhooks:
             case Heard.DUE:
                 self._settlement.due.set()
             case Heard.UNKNOWN:
-                details = {"provider": provider, "event": notice.event_id}
+                details = {"provider": provider, "event_id": notice.event_id}
                 log.warning("a webhook is about no payment of ours", extra=details)
             case Heard.SETTLED | Heard.REPEATED:
                 pass

@@ -8,6 +8,7 @@ import msgspec
 from mercato.kernel.errors import Forbidden, NotFound, Unauthenticated
 from mercato.kernel.ids import UserId, is_id
 from mercato.kernel.principal import STAFF, Role
+from mercato.kernel.redaction import discreet
 from mercato.kernel.tenancy import TenantId
 from mercato.kernel.versions import VersionMismatch
 from mercato.users.machines import ApiClient, NewApiClient, TooManyClients
@@ -57,6 +58,8 @@ class NewApiClientView(ApiClientView, frozen=True, kw_only=True):
 
     client_secret: str
 
+    __repr__ = discreet
+
 
 class MachineTokenView(msgspec.Struct, frozen=True):
     """A machine's access token, as RFC 6749 (section 5.1) names its parts; `token` is the same."""
@@ -66,6 +69,8 @@ class MachineTokenView(msgspec.Struct, frozen=True):
     token_type: Literal["Bearer"]
     expires_in: int
     scope: str
+
+    __repr__ = discreet
 
 
 def machines(api: Routes, desk: Machines) -> None:

@@ -13,6 +13,7 @@ from mercato.kernel.errors import NotFound, Unauthenticated
 from mercato.kernel.ids import UserId, uuid7
 from mercato.kernel.paging import Window
 from mercato.kernel.principal import Principal, Role
+from mercato.kernel.redaction import discreet
 from mercato.kernel.tenancy import DEFAULT_TENANT
 from mercato.kernel.versions import Expected
 from mercato.users.machines import (
@@ -40,6 +41,8 @@ class MachineToken(msgspec.Struct, frozen=True):
     expires_in: int
     """Seconds until it expires."""
     scopes: tuple[str, ...]
+
+    __repr__ = discreet
 
 
 class Machines:

@@ -9,6 +9,7 @@ import msgspec
 from mercato.kernel.cause import Cause
 from mercato.kernel.errors import Forbidden, Unauthenticated
 from mercato.kernel.ids import uuid7
+from mercato.kernel.redaction import discreet
 from mercato.kernel.tenancy import TenantId
 from mercato.users.domain import RefreshToken, User
 from mercato.users.ports import SessionStore, TokenIssuer
@@ -31,6 +32,8 @@ class SignedIn(msgspec.Struct, frozen=True):
     refresh_token: str
     expires_in: int
     """Seconds until the access token expires."""
+
+    __repr__ = discreet
 
 
 class Sessions:
