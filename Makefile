@@ -70,7 +70,7 @@ test-embedded: setup ## Run the tests of the running platform, in one process
 	@$(BIN)/python -m pytest tests/system
 
 test-split: setup ## Run the same in a process per service; needs the engines
-	@TEST_MODE=split $(BIN)/python -m pytest tests/system
+	@TEST_MODE=split $(BIN)/python -m pytest $(PARALLEL) tests/system
 
 check: lint types ## Everything that is judged without running: style, types, imports, dependencies
 	@$(BIN)/lint-imports

@@ -99,5 +99,4 @@ def own_platform(tmp_path: Path) -> Iterator[Platform]:
     """A platform of one's own, not started yet."""
     running = Platform(tmp_path)
     yield running
-    if running.process is not None and running.process.poll() is None:
-        running.stop()
+    running.discard()

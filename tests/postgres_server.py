@@ -160,6 +160,16 @@ class PostgresServer:
         _run_apart(self._copy(source, name))
         return self._named(name)
 
+    def drop_all(self, url: str) -> None:
+        """Delete the databases of a platform, named with `{service}`, whoever is connected to them."""
+        name = url.rpartition("/")[2].partition("?")[0]
+
+        async def drop_each() -> None:
+            for service in SCHEMAS:
+                await self.drop(name.format(service=service))
+
+        _run_apart(drop_each())
+
     def _named(self, name: str) -> dict[str, str]:
         urls = {"": ROLES.serving, "SYSTEM_": ROLES.system, "OWNER_": OWNER}
         return {f"MERCATO_DATABASE_{kind}URL": self.url(name, role) for kind, role in urls.items()}

@@ -58,7 +58,8 @@ def copied(platform: Platform, folder: Path) -> Platform:
         return Platform(folder)
     from tests.postgres_server import shared  # noqa: PLC0415  only where it is needed
 
-    return Platform(folder, platform.environment() | shared().copies(platform.settings.database_url))
+    made = shared().copies(platform.settings.database_url)
+    return Platform(folder, platform.environ, engines={**(platform.engines or {}), **made})
 
 
 def kept(platform: Platform) -> dict[str, bytes]:

@@ -71,6 +71,8 @@ class Platform:
     environ: dict[str, str] = field(default_factory=dict)
     port: int = 0
     process: "subprocess.Popen[bytes] | None" = None
+    engines: dict[str, str] | None = None
+    """Settings of servers of the tests and of databases made on them; made when they are first asked for."""
     program: tuple[str, ...] = ("mercato", "up")
     """A module of Python, and its first words."""
 
@@ -84,13 +86,12 @@ class Platform:
 
     def __post_init__(self) -> None:
         self.port = self.port or free_port()
-        self._engines: dict[str, str] | None = None
 
     def environment(self) -> dict[str, str]:
         """Return what it is started with: where the tests are to run on servers, those too."""
-        if self._engines is None:
-            self._engines = self._servers()
-        return {**os.environ, "MERCATO_LOG_FORMAT": "json", **self._engines, **self.environ}
+        if self.engines is None:
+            self.engines = self._servers()
+        return {**os.environ, "MERCATO_LOG_FORMAT": "json", **self.engines, **self.environ}
 
     def _servers(self) -> dict[str, str]:
         if SPLIT:
@@ -158,6 +159,16 @@ class Platform:
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         return self.process.wait(STOP_DEADLINE_S)
+
+    def discard(self) -> None:
+        """Stop it if it runs, and delete the databases that were made for it."""
+        if self.process is not None:
+            self.stop()
+        made = (self.engines or {}).get("MERCATO_DATABASE_URL")
+        if made is not None:
+            from tests import postgres_server  # noqa: PLC0415  it imports this module
+
+            postgres_server.shared().drop_all(made)
 
     def log(self) -> str:
         written = self.folder / "log.txt"

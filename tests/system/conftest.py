@@ -22,6 +22,7 @@ def platform(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     yield running
     running.assert_balanced()
     assert running.stop() == 0
+    running.discard()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -47,8 +48,15 @@ def _left_out(item: pytest.Item, *, only_shared: bool) -> str | None:
     mark = item.get_closest_marker("embedded_only")
     if mark is not None:
         return str(mark.args[0])
-    shares = "platform" in getattr(item, "fixturenames", ())
-    return _NOT_SHARED if only_shared and not shares else None
+    return _NOT_SHARED if only_shared and not _shares(item) else None
+
+
+def _shares(item: pytest.Item) -> bool:
+    """Say whether a test runs on the platform that others run on; files may have their own by that name."""
+    if not isinstance(item, pytest.Function):
+        return False
+    found = item._fixtureinfo.name2fixturedefs.get("platform", ())
+    return bool(found) and found[-1].scope == "session"
 
 
 def pytest_sessionfinish(session: pytest.Session) -> None:

@@ -159,7 +159,6 @@ async def test_a_key_given_twice_makes_one_order(platform: Platform) -> None:
     assert first.id == second.id != other.id
 
 
-@pytest.mark.embedded_only("keys that a killed service leaves in use for up to a minute")
 async def test_calls_survive_a_server_that_is_killed_and_comes_back(own_platform: Platform) -> None:
     own_platform.start()
     token = await open_store(own_platform, "client-killed")

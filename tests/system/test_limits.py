@@ -141,10 +141,11 @@ async def test_an_address_is_limited_whatever_it_says_of_itself(own_platform: Pl
         refused = next(each for each in answers if each.status == 429)
         assert refused.code == "RATE_LIMIT_EXCEEDED"
         assert int(refused.headers["retry-after"]) >= 1
-        # Neither an odd path nor a bad token is a way around it, and who watches is always answered.
+        # Neither an odd path nor a bad token is a way around it; who watches or fetches keys is answered.
         assert (await anybody.get("/nowhere")).status == 429
         assert (await anybody.get("/api/v1/orders", token="a.b.c")).status == 429
-        assert (await anybody.get("/health/ready")).status == 200
+        for path in ("/health/ready", "/.well-known/jwks.json"):
+            assert (await anybody.get(path)).status == 200
 
 
 async def test_another_tier_takes_effect_within_a_second(own_platform: Platform, tmp_path: Path) -> None:

@@ -13,10 +13,13 @@ from gql.transport.websockets import WebsocketsTransport
 from tests.brokers import skip_without_rabbitmq
 from tests.event_stream import event_stream
 from tests.frames import answer, frames, upgrade
+from tests.modes import OWN_PROCESSES
 from tests.rabbitmq_server import RabbitmqServer
 from tests.running import Platform, Store, add_product, free_port, open_store, order_of
 from tests.system.test_split import Split, split
 from tests.waiting import until
+
+pytestmark = OWN_PROCESSES
 
 WHO = "{ me { email } }"
 ORDERS = "subscription { orderStatusChanged { id status } }"

@@ -17,7 +17,10 @@ from hypothesis.stateful import (
 )
 
 from tests.asgi_client import Answer
+from tests.modes import OWN_PROCESSES
 from tests.system.model_town import PASSWORD, Model, Order, Payment, Person, Product, Town
+
+pytestmark = OWN_PROCESSES
 
 STEPS_PER_RUN, RUNS, STEPS = 120, 110, 10_000
 """Runs end early now and then, so they are some more than make up the steps."""
@@ -421,6 +424,8 @@ def town(tmp_path: Path) -> Iterator[Town]:
         town.stop()
 
 
+# The town's workers draw how long they pause, in a thread of their own, while Hypothesis draws here.
+@pytest.mark.filterwarnings("ignore:Do not use the `random` module inside strategies")
 def test_the_platform_does_what_a_simple_model_of_it_does(town: Town) -> None:
     Shop.town, Shop.steps = town, 0
     run_state_machine_as_test(

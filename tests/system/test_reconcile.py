@@ -1,6 +1,7 @@
 """`mercato reconcile` finds whatever was done to the books behind Mercato's back."""
 
 import asyncio
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from subprocess import CompletedProcess
@@ -94,7 +95,7 @@ async def pay(shop: Shopper, product: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def books(tmp_path_factory: pytest.TempPathFactory) -> Platform:
+def books(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
     """A platform that has traded and was stopped."""
     platform = Platform(tmp_path_factory.mktemp("traded"))
     platform.start()
@@ -103,7 +104,8 @@ def books(tmp_path_factory: pytest.TempPathFactory) -> Platform:
         platform.assert_balanced()
     finally:
         assert platform.stop() == 0
-    return platform
+    yield platform
+    platform.discard()
 
 
 @pytest.fixture(scope="module")
@@ -116,8 +118,10 @@ def corrupted(
         copies.append(copied(books, tmp_path_factory.mktemp("copy")))
         assert change(copies[-1], database, statement) > 0
     with ThreadPoolExecutor(4) as pool:
-        ended = pool.map(lambda copy: copy.command("reconcile"), copies)
-        return dict(zip(CORRUPTIONS, ended, strict=True))
+        ended = list(pool.map(lambda copy: copy.command("reconcile"), copies))
+    for copy in copies:
+        copy.discard()
+    return dict(zip(CORRUPTIONS, ended, strict=True))
 
 
 def test_books_that_balance_are_told_in_a_sentence(books: Platform) -> None:

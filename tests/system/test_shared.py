@@ -27,8 +27,7 @@ def pair(tmp_path: Path, redis: RedisServer) -> Iterator[tuple[Platform, Platfor
         made.append(Platform(tmp_path / name, environ))
     yield made[0], made[1]
     for platform in made:
-        if platform.process is not None:
-            platform.stop()
+        platform.discard()
 
 
 async def test_an_address_is_limited_over_all_processes(pair: tuple[Platform, Platform]) -> None:

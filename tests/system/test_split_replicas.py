@@ -11,11 +11,14 @@ import pytest
 
 from mercato.kernel.ids import uuid7
 from tests.engines import available
+from tests.modes import OWN_PROCESSES
 from tests.postgres_server import ROLES
 from tests.running import Answer, Shopper, add_product, open_store, order_of
 from tests.split_engines import engines
 from tests.system.test_split import Split, asked, split
 from tests.waiting import until
+
+pytestmark = OWN_PROCESSES
 
 Pair = tuple[Split, Split]
 SERVICES = ("users", "products", "orders", "payments", "notifications")

@@ -17,6 +17,7 @@ import pytest
 from mercato.kernel.ids import uuid7
 from tests.commands import environment, wait_until
 from tests.engines import available
+from tests.modes import OWN_PROCESSES
 from tests.running import (
     STOP_DEADLINE_S,
     Answer,
@@ -31,6 +32,8 @@ from tests.running import (
 from tests.split_engines import engines
 from tests.system.test_split import Split, split
 from tests.waiting import until
+
+pytestmark = OWN_PROCESSES
 
 SERVICES = ("products", "orders", "payments", "users", "notifications", "gateway")
 BUYERS, READERS = 4, 2

@@ -118,7 +118,7 @@ class SharedAttempts:
         """Begin an attempt. Raises RateLimited."""
         keys, attempt_id = self._keys(tenant, account, address), uuid7()
         try:
-            await self._tell_the_untold()
+            await self._tell_the_untold(at)
             await self._enter(keys, attempt_id, at)
         except RedisAway:
             async with self._own.attempt(tenant, account, address, at=at) as attempt:
@@ -145,12 +145,14 @@ class SharedAttempts:
         with suppress(RedisAway):
             await self._link.call(lambda client: client.delete(failed), deadline_s=_DEADLINE_S)
 
-    async def _tell_the_untold(self) -> None:
-        """Tell some of what Redis has missed. Raises RedisAway."""
+    async def _tell_the_untold(self, at: datetime) -> None:
+        """Tell some of what Redis has missed and what still matters. Raises RedisAway."""
         for _ in range(_TOLD_AT_ONCE):
             if not self._untold:
                 return
             told = self._untold.popleft()
+            if told[-1] <= at - self._own.span:
+                continue
             try:
                 await self._leave(*told)
             except RedisAway:
