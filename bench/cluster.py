@@ -144,6 +144,7 @@ def _orders_placed(amount: Amount, platform: Server, shop: Shop, postgres: Postg
     shoppers = Shoppers(shop, connections=CONNECTIONS, pay=False)
     drive(shop.port, shoppers.operations, amount.warm_up_s)
     _settle(platform)
+    _analyze(postgres)
     runs: list[_Run] = []
     ceilings: list[float] = []
     costs: list[float] = []
@@ -167,6 +168,7 @@ def _orders_placed(amount: Amount, platform: Server, shop: Shop, postgres: Postg
 def _orders_paid(amount: Amount, platform: Server, shop: Shop, postgres: PostgresServer) -> Figure:
     shoppers = Shoppers(shop, connections=CONNECTIONS, pay=True)
     drive(shop.port, shoppers.operations, amount.warm_up_s)
+    _analyze(postgres)
     runs = [_shop(platform, postgres, shoppers, amount.write_s) for _ in range(amount.rounds)]
     rate = statistics.median(
         len(run.outcome.durations) / (run.outcome.seconds + run.settled_s) for run in runs
@@ -248,6 +250,15 @@ def _span(ratios: list[float]) -> str:
 
 def _pgbench(postgres: PostgresServer, *words: str) -> str:
     return _program(postgres, "pgbench", *words, postgres.url("postgres"))
+
+
+def _analyze(postgres: PostgresServer) -> None:
+    """Let the server know how tables are filled that were empty just now, as it finds out within a minute.
+
+    What `pgbench -i` makes is known so, too. Without it, statements would go on by plans for empty tables.
+    """
+    everywhere = ("--all", "--maintenance-db", postgres.url("postgres"))
+    _program(postgres, "vacuumdb", "-q", "--analyze-only", *everywhere)
 
 
 def _psql(postgres: PostgresServer, database: str, statement: str) -> None:

@@ -1,6 +1,7 @@
 """Exports of a platform under full load, and imports that are killed."""
 
 import asyncio
+import os
 import random
 import shutil
 import sqlite3
@@ -16,7 +17,7 @@ from tests.faults.test_kill import Purchases, buy
 from tests.faults.test_market import calm
 from tests.running import Platform, add_product, open_store
 
-EXPORTS = 10
+EXPORTS = int(os.environ.get("EXPORTS", "5"))
 BUYERS = 12
 KILLS = 12
 STOCK = 1_000_000

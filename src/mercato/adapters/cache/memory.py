@@ -48,8 +48,7 @@ class MemoryCache:
             task.add_done_callback(_look_at)
             self._loads[key] = task
         # Unlike awaiting the task, this leaves it alone when the caller is cancelled.
-        await asyncio.wait((task,))
-        return task.result()
+        return await asyncio.shield(task)
 
     def invalidate(self, key: Key) -> None:
         """Forget `key`, and begin a new generation of it: a load under way is not kept."""

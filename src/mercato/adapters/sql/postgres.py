@@ -14,16 +14,17 @@ import math
 import random
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
 from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
 from mercato.adapters.sql.database import Dialect, InTheWay, Row, Step, StorageUnavailable, T, Value
-from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings
+from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings, is_open
 from mercato.adapters.sql.postgres_tx import REFUSED, PostgresTx, PutRefused, count, numbered, refusal
 from mercato.kernel.acting import acting_for
+from mercato.kernel.tenancy import TenantId
 
 log = logging.getLogger(__name__)
 
@@ -50,6 +51,8 @@ _GONE = (
     TimeoutError,
 )
 """What says that the database cannot be used now."""
+_DRIVERS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""What leaves it open how a connection is."""
 _IN_THE_WAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
 
 
@@ -164,20 +167,28 @@ class PostgresDatabase:
         for pool in self._pools.values():
             await pool.close()
 
-    @asynccontextmanager
-    async def _connection(self) -> AsyncIterator[Connection]:
+    def _connection(self) -> AbstractAsyncContextManager[Connection]:
         """Lend a connection that works for the task's store. Raises StorageUnavailable, Misconfigured."""
         if self._closed and not self._steps:
             raise StorageUnavailable("The database is closed.")
         tenant = acting_for()
+        pool = self._pools[tenant is not None]
+        return self._in_transaction(pool, tenant) if self._begins else _Lent(self, pool, tenant)
+
+    @asynccontextmanager
+    async def _in_transaction(self, pool: Pool, tenant: TenantId | None) -> AsyncIterator[Connection]:
         try:
-            async with self._pools[tenant is not None].lend(tenant) as connection:
+            async with pool.lend_in_transaction(tenant) as connection:
                 yield connection
-        except _IN_THE_WAY:
+        except Exception as error:
+            self.explain(error)
             raise
-        except asyncpg.CharacterNotInRepertoireError as error:
+
+    def explain(self, error: BaseException | None) -> None:
+        """Raise what a driver's error means to whoever uses the database, if it is one."""
+        if isinstance(error, asyncpg.CharacterNotInRepertoireError):
             raise refusal(error) from error
-        except _GONE as error:
+        if isinstance(error, _GONE) and not isinstance(error, _IN_THE_WAY):
             self._tell(error)
             raise StorageUnavailable("The database cannot be used now.") from error
 
@@ -188,3 +199,33 @@ class PostgresDatabase:
             self._told_at = now
             cause = f"{type(error).__name__}: {error}"
             log.warning("database cannot be used", extra={"database": self.name, "cause": cause})
+
+
+class _Lent:
+    """A connection lent for a while; a class, since generators cost a point read more."""
+
+    __slots__ = ("_connection", "_db", "_pool", "_tenant")
+
+    def __init__(self, db: PostgresDatabase, pool: Pool, tenant: TenantId | None) -> None:
+        self._db = db
+        self._pool = pool
+        self._tenant = tenant
+
+    async def __aenter__(self) -> Connection:
+        try:
+            self._connection = await self._pool.acquire(self._tenant)
+        except Exception as error:
+            self._db.explain(error)
+            raise
+        return self._connection
+
+    async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
+        good = error is None
+        if isinstance(error, asyncpg.InternalClientError):
+            # The server has ended the connection, and the driver has not seen it yet.
+            self._connection.terminate()
+        elif isinstance(error, Exception) and not isinstance(error, _DRIVERS):
+            # A step that was refused has rolled back.
+            good = is_open(self._connection) and not self._connection.is_in_transaction()
+        await self._pool.release(self._tenant, self._connection, good=good)
+        self._db.explain(error)

@@ -1,6 +1,7 @@
 """Connections to PostgreSQL as one role, each of which works for one store at a time."""
 
 import asyncio
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -65,33 +66,34 @@ class StoreConnection(_Connection):
 
 
 class Pool:
-    """The connections of one role."""
+    """The connections of one role.
+
+    The driver's own pool makes them. To lend one and get it back takes it two tasks, three times the time of
+    a point read, so that is done here: whoever waits is handed what another gives back.
+    """
 
     def __init__(self, url: str, settings: PoolSettings) -> None:
         self._url = url
         self._settings = settings
         self._opening = asyncio.Lock()
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+        self._held = 0
+        """How many are lent, idle or being made."""
+        self._idle: list[tuple[TenantId | None, Connection]] = []
+        """With the stores that they work for; those used last come last."""
+        self._waiters: deque[asyncio.Future[Connection | None]] = deque()
+        """Who waits for a connection; None says that there is room for another."""
         self._acquiring: set[asyncio.Future[Any]] = set()
-        self._waiting = 0
-        """How many wait for the driver's pool, to which connections go back then."""
-        self._idle: list[Connection] = []
         self._closing = False
 
     @asynccontextmanager
-    async def lend(self, tenant: TenantId | None) -> AsyncIterator[Connection]:
-        """Lend a connection that works for `tenant`; with `set_local`, in a transaction that ends with it."""
-        pool = self._pool or await self._open()
-        connection = await self._acquire(pool)
+    async def lend_in_transaction(self, tenant: TenantId | None) -> AsyncIterator[Connection]:
+        """Lend a connection in a transaction that works for `tenant`, and ends with it."""
+        connection = await self.acquire(None)
         good = False
         try:
-            if self._settings.set_local:
-                async with connection.transaction():
-                    await connection.fetchrow(_SET_LOCAL, tenant or "", self._settings.schema)
-                    yield connection
-            else:
-                if tenant is not None:
-                    await connection.work_for(tenant)  # type: ignore[attr-defined]  # the proxy passes it on
+            async with connection.transaction():
+                await connection.fetchrow(_SET_LOCAL, tenant or "", self._settings.schema)
                 yield connection
             good = True
         except asyncpg.InternalClientError:
@@ -99,45 +101,107 @@ class Pool:
             connection.terminate()
             raise
         finally:
-            if good and not self._waiting and not self._closing:
-                self._idle.append(connection)
-            else:
-                await pool.release(connection)
+            await self.release(None, connection, good=good)
 
-    async def _acquire(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
-        # The driver's pool takes two tasks to lend a connection and get it back: three times a point read.
-        while self._idle:
-            connection = self._idle.pop()
-            if _is_open(connection):
+    async def acquire(self, tenant: TenantId | None) -> Connection:
+        """Lend a connection that works for `tenant`. It has to be released. Raises what the driver raises."""
+        connection = await self._acquire(tenant)
+        if tenant is not None:
+            try:
+                await connection.work_for(tenant)  # type: ignore[attr-defined]  # the proxy passes it on
+            except BaseException:
+                await self.release(tenant, connection, good=False)
+                raise
+        return connection
+
+    async def release(self, tenant: TenantId | None, connection: Connection, *, good: bool) -> None:
+        """Get a connection back, which works for `tenant`; one that is not `good` the driver looks at."""
+        if good and not self._closing:
+            self._pass_on(tenant, connection)
+            return
+        assert self._pool is not None  # noqa: S101  it has lent the connection
+        try:
+            await self._pool.release(connection)
+        finally:
+            self._make_room()
+
+    async def _acquire(self, tenant: TenantId | None) -> Connection:
+        pool = self._pool or await self._open()
+        while True:
+            connection = self._pick(tenant)
+            if connection is None and self._held < self._settings.size:
+                return await self._make(pool)
+            if connection is None:
+                connection = await self._wait()
+            if connection is None:
+                continue
+            if is_open(connection):
                 return connection
-            await pool.release(connection)
-        # A connection that is being made is made to the end: whoever waits for it may go away.
+            await self.release(tenant, connection, good=False)
+
+    def _pick(self, tenant: TenantId | None) -> Connection | None:
+        """Take an idle connection, one that works for the store already if there is any."""
+        for place in range(len(self._idle) - 1, -1, -1):
+            if self._idle[place][0] == tenant:
+                return self._idle.pop(place)[1]
+        # The one that was not used for longest: others' stores will come again sooner.
+        return self._idle.pop(0)[1] if self._idle else None
+
+    async def _wait(self) -> Connection | None:
+        waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
+        self._waiters.append(waiter)
+        try:
+            async with asyncio.timeout(ACQUIRE_DEADLINE_S):
+                return await waiter
+        except BaseException:
+            if waiter.done() and not waiter.cancelled() and waiter.exception() is None:
+                # It was handed over to somebody who is going away.
+                given = waiter.result()
+                self._wake(None) if given is None else self._pass_on(None, given)
+            raise
+
+    def _pass_on(self, tenant: TenantId | None, connection: Connection) -> None:
+        if not self._wake(connection):
+            self._idle.append((tenant, connection))
+
+    def _wake(self, given: Connection | None) -> bool:
+        """Give a connection, or the room for one, to who has waited longest; say whether anybody has."""
+        while self._waiters:
+            waiter = self._waiters.popleft()
+            if not waiter.done():
+                waiter.set_result(given)
+                return True
+        return False
+
+    def _make_room(self) -> None:
+        self._held -= 1
+        self._wake(None)
+
+    async def _make(self, pool: "asyncpg.Pool[asyncpg.Record]") -> Connection:
+        """Have the driver make a connection: to the end, since whoever waits for it may go away."""
+        self._held += 1
         acquiring = asyncio.ensure_future(pool.acquire(timeout=ACQUIRE_DEADLINE_S))
         self._acquiring.add(acquiring)
-        self._waiting += 1
-        acquiring.add_done_callback(self._acquired)
+        acquiring.add_done_callback(self._acquiring.discard)
         try:
             connection = await asyncio.shield(acquiring)
         except asyncio.CancelledError:
-            acquiring.add_done_callback(lambda done: self._give_back(pool, done))
+            acquiring.add_done_callback(self._made_for_nobody)
             raise
-        if not _is_open(connection):
-            await pool.release(connection)
+        except BaseException:
+            self._make_room()
+            raise
+        if not is_open(connection):
+            await self.release(None, connection, good=False)
             raise asyncpg.InterfaceError("the server has ended the connection while it was lent")
         return connection
 
-    def _acquired(self, acquiring: "asyncio.Future[Connection]") -> None:
-        self._acquiring.discard(acquiring)
-        self._waiting -= 1
-
-    def _give_back(
-        self, pool: "asyncpg.Pool[asyncpg.Record]", acquired: "asyncio.Future[Connection]"
-    ) -> None:
-        """Release a connection that nobody waits for any more."""
-        if not acquired.cancelled() and acquired.exception() is None:
-            releasing = asyncio.ensure_future(pool.release(acquired.result()))
-            self._acquiring.add(releasing)
-            releasing.add_done_callback(self._acquiring.discard)
+    def _made_for_nobody(self, acquired: "asyncio.Future[Connection]") -> None:
+        """Let others have a connection that nobody waits for any more."""
+        if acquired.cancelled() or acquired.exception() is not None:
+            self._make_room()
+        else:
+            self._pass_on(None, acquired.result())
 
     async def _open(self) -> "asyncpg.Pool[asyncpg.Record]":
         async with self._opening:
@@ -168,14 +232,18 @@ class Pool:
         self._closing = True
         while self._acquiring:
             await asyncio.gather(*self._acquiring, return_exceptions=True)
+        for waiter in self._waiters:
+            if not waiter.done():
+                waiter.set_exception(asyncpg.InterfaceError("the database is being closed"))
         if self._pool is not None:
             while self._idle:
-                await self._pool.release(self._idle.pop())
+                await self._pool.release(self._idle.pop()[1])
             await self._pool.close()
             self._pool = None
 
 
-def _is_open(connection: Connection) -> bool:
+def is_open(connection: Connection) -> bool:
+    """Say whether a connection can be used, as far as is known."""
     try:
         return not connection.is_closed()
     except asyncpg.InterfaceError:

@@ -16,6 +16,22 @@ _encode = msgspec.json.Encoder().encode
 _mail = msgspec.json.Decoder(Mail).decode
 
 
+# On PostgreSQL, where many may do this at once, mails are counted where events are; and on from those that
+# are there, which another instance may have counted.
+_COUNTED = (
+    "counted AS (INSERT INTO outbox_sequences (key, last)"
+    " SELECT ?, COALESCE(max(number), 0) + 1 FROM mailbox WHERE tenant_id = ?"
+    " ON CONFLICT (key) DO UPDATE SET last = GREATEST(outbox_sequences.last + 1, excluded.last)"
+    " RETURNING last),"
+    " trimmed AS (DELETE FROM mailbox WHERE tenant_id = ? AND number <= (SELECT last FROM counted) - ?)"
+)
+_DEPOSIT = (
+    "INSERT INTO mailbox (tenant_id, id, number, notification_id, sending, user_id, mail)"
+    " SELECT ?, ?, counted.last, ?, CAST(? AS INTEGER), ?, ? FROM counted"
+    " ON CONFLICT (tenant_id, notification_id, sending) DO NOTHING"
+)
+
+
 class LocalMailbox:
     """See notifications.ports.Sender and Mailbox. Sending an email twice leaves it there once.
 
@@ -32,7 +48,11 @@ class LocalMailbox:
         mail_id, content = uuid7(), _encode(mail).decode()
 
         async def deposit(tx: Tx) -> None:
-            await tx.lock_name(f"{mail.tenant}/mailbox")
+            if tx.dialect == "postgres":
+                about = (mail.tenant, mail_id, mail.notification_id, mail.sending, mail.user_id, content)
+                counted = (f"{mail.tenant}/mailbox/mails", mail.tenant, mail.tenant, self._keep)
+                await tx.put(_DEPOSIT, (*counted, *about), given=_COUNTED)
+                return
             added = await tx.execute(
                 "INSERT INTO mailbox (tenant_id, id, number, notification_id, sending, user_id, mail)"
                 " SELECT ?, ?, COALESCE(max(number), 0) + 1, ?, CAST(? AS INTEGER), ?, ? FROM mailbox"

@@ -31,6 +31,10 @@ _encode = msgspec.json.Encoder().encode
 _facts = msgspec.json.Decoder(Facts).decode
 
 
+class _PassedOn(Exception):
+    """Somebody else sends the notification now."""
+
+
 class SqlNotifications:
     """See notifications.ports.NotificationStore."""
 
@@ -51,7 +55,7 @@ class SqlNotifications:
                 await _note(tx, standing)
             if notification is not None:
                 marks = ", ".join("?" * 16)
-                await tx.execute(
+                await tx.put(
                     f"INSERT INTO notifications ({_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING",
                     _values(notification),
                 )
@@ -135,17 +139,21 @@ class SqlNotifications:
     ) -> bool:
         """Store what came of a notification, unless it has passed to somebody else."""
 
-        async def step(tx: Tx) -> bool:
-            settled = await tx.execute(
+        async def step(tx: Tx) -> None:
+            await tx.put(
                 f"UPDATE notifications SET {_CHANGING} WHERE tenant_id = ? AND id = ?"
                 " AND status = 'sending' AND sending = ? AND attempts = ?",
                 (*_changing(outcome), claimed.tenant_id, claimed.id, claimed.sending, claimed.attempts),
+                otherwise=_PassedOn,
             )
-            if settled and deposit is not None:
+            if deposit is not None:
                 await deposit(tx)
-            return bool(settled)
 
-        return await self._db.transact(step)
+        try:
+            await self._db.transact(step)
+        except _PassedOn:
+            return False
+        return True
 
     async def make_due(self) -> int:
         """Make due at once what is being sent, in all stores."""
@@ -177,7 +185,7 @@ async def _note(tx: Tx, standing: Standing) -> None:
         sql = "INSERT INTO operators (tenant_id, user_id) VALUES (?, ?) ON CONFLICT DO NOTHING"
     else:
         sql = "DELETE FROM operators WHERE tenant_id = ? AND user_id = ?"
-    await tx.execute(sql, (standing.tenant, standing.user_id))
+    await tx.put(sql, (standing.tenant, standing.user_id))
 
 
 def _one(*, operators: bool) -> str:

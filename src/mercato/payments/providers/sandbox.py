@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import assert_never
 
-from mercato.adapters.sql.database import Database, Tx
+from mercato.adapters.sql.database import Database, Tx, UniqueViolation
 from mercato.adapters.sql.sqlite import SqliteDatabase
 from mercato.contracts.payment_books import ChargeBook, ChargeOutcome
 from mercato.kernel.ids import uuid7
@@ -100,36 +100,31 @@ class Sandbox:
         if request.token == "tok_slow":  # noqa: S105
             await asyncio.sleep(self._slow_s)
 
-        async def step(tx: Tx) -> Charged | Declined | NeverCharged:
-            await tx.lock_name(request.key)
-            known = await _outcome(tx, request.key)
-            if known is not None:
-                return known
+        async def step(tx: Tx) -> Charged | Declined:
             metadata = {TENANT: request.tenant, KEY: request.key}
             tx.after_commit(lambda: self._tell("charge.settled", metadata))
             return await _book_charge(tx, request)
 
-        outcome = await self._db.transact(step)
+        outcome: Charged | Declined | NeverCharged | None
+        try:
+            outcome = await self._db.transact(step)
+        except UniqueViolation:
+            # The key is known, and nothing takes it out of the book in the time of a call.
+            outcome = await _outcome(self._db, request.key)
         if request.token == "tok_lost":  # noqa: S105
             raise OutcomeUnknown("the answer was lost")
-        return Declined("the key is closed") if isinstance(outcome, NeverCharged) else outcome
+        return outcome if isinstance(outcome, Charged | Declined) else Declined("the key is closed")
 
     async def resolve(self, request: ChargeRequest) -> Charged | Declined | NeverCharged:
         """Say what became of a key; one without a charge is void from now on."""
         key = request.key
 
-        async def step(tx: Tx) -> Charged | Declined | NeverCharged:
-            await tx.lock_name(key)
-            known = await _outcome(tx, key)
-            if known is not None:
-                return known
-            await tx.execute(
-                "INSERT INTO charges (key, outcome, amount, currency) VALUES (?, ?, 0, '')",
-                (key, ChargeOutcome.VOID),
-            )
-            return NeverCharged()
-
-        return await self._db.transact(step)
+        voided = await self._db.write(
+            "INSERT INTO charges (key, outcome, amount, currency) VALUES (?, ?, 0, '')"
+            " ON CONFLICT (key) DO NOTHING",
+            (key, ChargeOutcome.VOID),
+        )
+        return (None if voided else await _outcome(self._db, key)) or NeverCharged()
 
     async def refund(self, request: RefundRequest) -> Refunded | RefundRefused:
         """Give money back, once per key and never more than was charged."""
@@ -221,9 +216,9 @@ def _nobody(_kind: str, _metadata: Mapping[str, str]) -> None:
     """Nobody wants to be told."""
 
 
-async def _outcome(tx: Tx, key: str) -> Charged | Declined | NeverCharged | None:
+async def _outcome(reader: Database, key: str) -> Charged | Declined | NeverCharged | None:
     """Return what the book says of a key, None if it does not know it."""
-    row = await tx.fetch_one("SELECT outcome, transaction_id, reason FROM charges WHERE key = ?", (key,))
+    row = await reader.fetch_one("SELECT outcome, transaction_id, reason FROM charges WHERE key = ?", (key,))
     if row is None:
         return None
     outcome = ChargeOutcome(row[0])
@@ -245,7 +240,7 @@ async def _book_charge(tx: Tx, request: ChargeRequest) -> Charged | Declined:
         transaction_id, outcome = f"sbx_{uuid7()}", ChargeOutcome.CHARGED
     else:
         reason, outcome = _DECLINING.get(request.token or "", "unknown token"), ChargeOutcome.DECLINED
-    await tx.execute(
+    await tx.put(
         "INSERT INTO charges (key, outcome, amount, currency, transaction_id, reason)"
         " VALUES (?, ?, ?, ?, ?, ?)",
         (request.key, outcome, request.amount, request.currency, transaction_id, reason),

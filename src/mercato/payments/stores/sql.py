@@ -90,12 +90,11 @@ class SqlPayments:
             if fate is not None:
                 raise Conflict("The order is cancelled.")
             marks = ", ".join("?" * 24)
-            added = await tx.execute(
+            await tx.put(
                 f"INSERT INTO payments ({_COLUMNS}, {_DERIVED}) VALUES ({marks}) ON CONFLICT DO NOTHING",
                 (*_values(payment), *_derived(payment)),
+                otherwise=_has_another,
             )
-            if not added:
-                raise Conflict("The order has a payment that is open or paid.")
             return payment, events
 
         return await self._steps.run(by, work)
@@ -207,13 +206,20 @@ def _fate_of(tenant: TenantId, order_id: OrderId) -> str:
 async def _apply(tx: Tx, payment: Payment, decide: Decide) -> tuple[Payment, Events]:
     changed, events = decide(payment)
     if changed is not payment:
-        updated = await tx.execute(
+        await tx.put(
             f"UPDATE payments SET {_CHANGING} WHERE tenant_id = ? AND id = ? AND version = ?",
             (*_changing(changed), payment.tenant_id, payment.id, payment.version),
+            otherwise=_changed_meanwhile,
         )
-        if not updated:
-            raise Conflict("The payment was changed at the same time.")
     return changed, events
+
+
+def _has_another() -> Conflict:
+    return Conflict("The order has a payment that is open or paid.")
+
+
+def _changed_meanwhile() -> Conflict:
+    return Conflict("The payment was changed at the same time.")
 
 
 def matching(tenant: TenantId, wanted: PaymentFilter) -> tuple[str, list[Value]]:

@@ -1,0 +1,115 @@
+"""The connections to PostgreSQL: lent to whoever waits longest, and never lost, whoever goes away."""
+
+import asyncio
+import random
+
+import pytest
+
+from mercato.adapters.sql import postgres_pool
+from mercato.adapters.sql.postgres import PostgresDatabase
+from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings, is_open
+from mercato.kernel.tenancy import TenantId
+from tests.conftest import OpenDatabase
+from tests.engines import POSTGRES
+from tests.waiting import until
+
+pytestmark = POSTGRES
+
+SIZE = 3
+STORES = [TenantId("one"), TenantId("two"), None]
+
+
+@pytest.fixture
+async def pool(open_database: OpenDatabase) -> Pool:
+    database = await open_database("orders")
+    assert isinstance(database, PostgresDatabase)
+    return Pool(database.system_url, PoolSettings(SIZE))
+
+
+async def use(pool: Pool, tenant: TenantId | None, statement: str = "SELECT 1") -> None:
+    connection = await pool.acquire(tenant)
+    good = False
+    try:
+        await connection.fetchval(statement)
+        good = True
+    finally:
+        await pool.release(tenant, connection, good=good)
+
+
+async def take_all(pool: Pool) -> list[Connection]:
+    """Take as many connections as there may be: none was lost."""
+    async with asyncio.timeout(10):
+        return [await pool.acquire(None) for _ in range(SIZE)]
+
+
+async def test_who_is_cut_off_at_any_moment_loses_no_connection(pool: Pool) -> None:
+    chance = random.Random(7)
+    for _ in range(20):
+        tasks = [asyncio.create_task(use(pool, chance.choice(STORES))) for _ in range(30)]
+        for _ in range(chance.randrange(20)):
+            await asyncio.sleep(0)
+        for task in chance.sample(tasks, 12):
+            task.cancel()
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert {type(each) for each in ended} <= {type(None), asyncio.CancelledError}
+    for connection in await take_all(pool):
+        assert await connection.fetchval("SELECT 1") == 1
+        await pool.release(None, connection, good=True)
+    await pool.close()
+
+
+async def test_who_waits_longest_is_served_first(pool: Pool) -> None:
+    held = await take_all(pool)
+    served: list[int] = []
+
+    async def wait(number: int) -> None:
+        connection = await pool.acquire(None)
+        served.append(number)
+        await pool.release(None, connection, good=True)
+
+    waiting = [asyncio.create_task(wait(number)) for number in range(6)]
+    await asyncio.sleep(0)
+    waiting[0].cancel()
+    for connection in held:
+        await pool.release(None, connection, good=True)
+    await asyncio.gather(*waiting, return_exceptions=True)
+    assert served == [1, 2, 3, 4, 5]
+    await pool.close()
+
+
+async def test_a_connection_that_the_server_ended_is_made_anew(pool: Pool) -> None:
+    held = await take_all(pool)
+    ends = [await each.fetchval("SELECT pg_backend_pid()") for each in held]
+    for each in held[1:]:
+        await pool.release(None, each, good=True)
+    for number in ends[1:]:
+        await held[0].fetchval("SELECT pg_terminate_backend($1)", number)
+    await until(lambda: not any(is_open(each) for each in held[1:]))
+    await pool.release(None, held[0], good=True)
+    await asyncio.gather(*(use(pool, None) for _ in range(10)))
+    for connection in await take_all(pool):
+        await pool.release(None, connection, good=True)
+    await pool.close()
+
+
+async def test_an_idle_connection_of_the_same_store_is_preferred(pool: Pool) -> None:
+    one, two = [await pool.acquire(tenant) for tenant in STORES[:2]]
+    numbers = [await each.fetchval("SELECT pg_backend_pid()") for each in (one, two)]
+    await pool.release(STORES[0], one, good=True)
+    await pool.release(STORES[1], two, good=True)
+    again = await pool.acquire(STORES[0])
+    assert await again.fetchval("SELECT pg_backend_pid()") == numbers[0]
+    await pool.release(STORES[0], again, good=True)
+    await pool.close()
+
+
+async def test_nobody_waits_longer_than_the_deadline(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_pool, "ACQUIRE_DEADLINE_S", 0.05)
+    held = await take_all(pool)
+    with pytest.raises(TimeoutError):
+        await pool.acquire(None)
+    await pool.release(None, held.pop(), good=True)
+    await use(pool, None)
+    for connection in held:
+        await pool.release(None, connection, good=True)
+    await pool.close()
