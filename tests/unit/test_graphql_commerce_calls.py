@@ -93,6 +93,7 @@ class Told:
     def __init__(self) -> None:
         self.calls = Counter[str]()
         self.asked: list[int] = []
+        self.counted: list[bool] = []
 
     def _note(self, call: str, asked: int) -> None:
         self.calls[call] += 1
@@ -100,6 +101,7 @@ class Told:
 
     async def page(self, _: Principal, __: OrdersWanted, window: Window) -> Listed[Order]:
         self._note("orders.page", window.limit)
+        self.counted.append(window.counted)
         return Listed(tuple(order(n) for n in range(window.limit)), 1000, has_more=True, end="x")
 
     async def many(self, _: Principal, ids: Sequence[str]) -> dict[str, Any]:
@@ -121,11 +123,11 @@ def told() -> Told:
     return Told()
 
 
-async def ask(told: Told, document: str) -> Any:
+async def ask(told: Told, document: str, **variables: object) -> Any:
     reader: Any = told
     services = Services(*[reader] * 6)
     asking = Asking(request_id="1", tenant=SHOP, principal=ADMIN, services=services, client="-", headers={})
-    result = await Engine(bound()).execute(Operation(document), asking)
+    result = await Engine(bound()).execute(Operation(document, variables), asking)
     assert not result.errors
     return result.data
 
@@ -155,3 +157,31 @@ async def test_what_is_deeper_asks_once_a_level_and_not_once_an_object(told: Tol
         "payments.latest": 1,
         "orders.many": 1,
     }
+
+
+@pytest.mark.parametrize(
+    "selection, counted",
+    [
+        ("{ data { id } }", False),
+        ("{ data { id } pageInfo { hasMore endCursor } }", False),
+        ("{ data { id } pageInfo { total } }", True),
+        ("{ pageInfo { sum: total } }", True),
+        ("{ ...F } fragment F on OrderList { pageInfo { ... @include(if: true) { total } } }", True),
+        ("{ data { id } pageInfo { limit total @skip(if: true) } }", False),
+    ],
+)
+async def test_a_list_is_counted_for_who_asks_how_many_there_are(
+    told: Told, selection: str, counted: bool
+) -> None:
+    head, _, fragments = selection.partition(" fragment")
+    await ask(told, f"{{ orders(limit: 3) {head} }}" + (f" fragment{fragments}" if fragments else ""))
+    assert told.counted == [counted]
+
+
+async def test_whether_a_list_is_counted_is_for_each_request_to_say(told: Told) -> None:
+    document = "query ($wanted: Boolean!) { orders { pageInfo { limit total @include(if: $wanted) } } }"
+    assert await ask(told, document, wanted=False) == {"orders": {"pageInfo": {"limit": 20}}}
+    assert await ask(told, document, wanted=True) == {"orders": {"pageInfo": {"limit": 20, "total": 1000}}}
+    both = "{ orders { pageInfo { total } } o: orders { data { id } } }"
+    await ask(told, both)
+    assert sorted(told.counted) == [False, False, True, True]

@@ -22,8 +22,11 @@ class Part(msgspec.Struct, frozen=True):
     end_cursor: str | None
 
 
-def window(args: Args) -> Window:
-    """Read which part of a list is wanted. Raises ValidationFailed naming each argument that is wrong."""
+def window(args: Args, *, counted: bool) -> Window:
+    """Read which part of a list is wanted, and with its `counted` total, where it begins.
+
+    Raises ValidationFailed naming each argument that is wrong.
+    """
     limit, offset = size(args, DEFAULT_PAGE_SIZE), args.get("offset") or 0
     after = args.get("after")
     wrong = []
@@ -33,8 +36,8 @@ def window(args: Args) -> Window:
         wrong.append(FieldError("after", "cannot be combined with offset"))
     if wrong:
         raise ValidationFailed.of(*wrong)
-    # `count` costs a statement of its own, so it is asked for where the list begins alone.
-    return Window(limit, offset, None if after is None else _key(after), counted=after is None)
+    # A count costs a statement of its own, so there is one where the list begins alone.
+    return Window(limit, offset, None if after is None else _key(after), counted=counted and after is None)
 
 
 def size(args: Args, default: int) -> int:

@@ -1,8 +1,9 @@
 """What Query's fields ask of the services."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from decimal import Decimal
-from typing import Any, TypeVar, cast
+from functools import partial
+from typing import Any, Protocol, TypeVar, cast
 
 from mercato.contracts.order_reading import Order, OrdersWanted
 from mercato.contracts.payment_reading import Payment, PaymentsWanted
@@ -44,10 +45,10 @@ async def user(asking: Asking, args: Args) -> User:
     return found(await asking.services.users.many(asking.caller, [args["id"]]), args["id"], "user")
 
 
-async def users(asking: Asking, args: Args) -> Part:
+async def users(asking: Asking, args: Args, *, counted: bool) -> Part:
     """Return a part of the store's users."""
     wanted = UsersWanted(search=args.get("search"), active=args.get("active"), role=args.get("role"))
-    paged = window(args)
+    paged = window(args, counted=counted)
     return part(paged, await asking.services.users.page(asking.caller, wanted, paged))
 
 
@@ -56,7 +57,7 @@ async def product(asking: Asking, args: Args) -> Product:
     return found(await asking.services.products.many(asking.tenant, [args["id"]]), args["id"], "product")
 
 
-async def products(asking: Asking, args: Args) -> Part:
+async def products(asking: Asking, args: Args, *, counted: bool) -> Part:
     """Return a part of the catalogue."""
     wanted = ProductsWanted(
         search=args.get("search"),
@@ -67,7 +68,7 @@ async def products(asking: Asking, args: Args) -> Part:
         in_stock=args.get("in_stock"),
         sort=cast("ProductSort", args.get("sort") or "-created_at"),
     )
-    paged = window(args)
+    paged = window(args, counted=counted)
     return part(paged, await asking.services.products.page(asking.tenant, wanted, paged))
 
 
@@ -82,22 +83,22 @@ async def order(asking: Asking, args: Args) -> Order:
     return found(await asking.services.orders.many(asking.caller, [args["id"]]), args["id"], "order")
 
 
-async def orders(asking: Asking, args: Args) -> Part:
+async def orders(asking: Asking, args: Args, *, counted: bool) -> Part:
     """Return a part of the orders that the caller may see."""
-    return await _orders(asking, args, args.get("user_id"))
+    return await _orders(asking, args, args.get("user_id"), counted=counted)
 
 
-async def my_orders(asking: Asking, args: Args) -> Part:
+async def my_orders(asking: Asking, args: Args, *, counted: bool) -> Part:
     """Return a part of the caller's own orders."""
-    return await _orders(asking, args, asking.caller.user_id)
+    return await _orders(asking, args, asking.caller.user_id, counted=counted)
 
 
-async def _orders(asking: Asking, args: Args, user_id: str | None) -> Part:
+async def _orders(asking: Asking, args: Args, user_id: str | None, *, counted: bool) -> Part:
     since, before = args.get("from"), args.get("to")
     if since is not None and before is not None and since > before:
         raise ValidationFailed.field("from", "must not be later than to")
     wanted = OrdersWanted(user_id=user_id, status=args.get("status"), since=since, before=before)
-    paged = window(args)
+    paged = window(args, counted=counted)
     return part(paged, await asking.services.orders.page(asking.caller, wanted, paged))
 
 
@@ -113,34 +114,47 @@ async def payment_by_order(asking: Asking, args: Args) -> Payment:
     return found(latest, order_id, "payment")
 
 
-async def payments(asking: Asking, args: Args) -> Part:
+async def payments(asking: Asking, args: Args, *, counted: bool) -> Part:
     """Return a part of the payments that the caller may see."""
-    return await _payments(asking, args, None)
+    return await _payments(asking, args, None, counted=counted)
 
 
-async def my_payments(asking: Asking, args: Args) -> Part:
+async def my_payments(asking: Asking, args: Args, *, counted: bool) -> Part:
     """Return a part of the caller's own payments."""
-    return await _payments(asking, args, asking.caller.user_id)
+    return await _payments(asking, args, asking.caller.user_id, counted=counted)
 
 
-async def _payments(asking: Asking, args: Args, user_id: str | None) -> Part:
+async def _payments(asking: Asking, args: Args, user_id: str | None, *, counted: bool) -> Part:
     wanted = PaymentsWanted(user_id=user_id, status=args.get("status"), order_id=args.get("order_id"))
-    paged = window(args)
+    paged = window(args, counted=counted)
     return part(paged, await asking.services.payments.page(asking.caller, wanted, paged))
+
+
+class _ReadPart(Protocol):
+    """Reads a part of a list, with its total if it is to be `counted`."""
+
+    def __call__(self, asking: Asking, args: Args, *, counted: bool) -> Awaitable[Part]: ...
+
+
+def _list(read: _ReadPart, *, public: bool = False) -> Resolve:
+    """Return how a list is had: it is counted only for who wants to know its total."""
+    uncounted = Resolve(partial(read, counted=False), many="limit", public=public)
+    counted = partial(read, counted=True)
+    return Resolve(counted, many="limit", public=public, without=("PageInfo.total", uncounted))
 
 
 FIELDS: Mapping[str, Binding] = {
     "me": Resolve(me),
     "user": Resolve(user),
-    "users": Resolve(users, many="limit"),
+    "users": _list(users),
     "product": Resolve(product, public=True),
-    "products": Resolve(products, many="limit", public=True),
+    "products": _list(products, public=True),
     "order": Resolve(order),
-    "orders": Resolve(orders, many="limit"),
-    "myOrders": Resolve(my_orders, many="limit"),
+    "orders": _list(orders),
+    "myOrders": _list(my_orders),
     "payment": Resolve(payment),
     "paymentByOrder": Resolve(payment_by_order),
-    "payments": Resolve(payments, many="limit"),
-    "myPayments": Resolve(my_payments, many="limit"),
+    "payments": _list(payments),
+    "myPayments": _list(my_payments),
 }
 """The fields of Query."""

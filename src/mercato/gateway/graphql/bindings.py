@@ -69,6 +69,8 @@ class Resolve:
     cost: int = 1
     many: int | str | None = None
     public: bool = False
+    without: "tuple[str, Resolve] | None" = None
+    """A field such as `PageInfo.total` that is dear to have, and how to resolve where nothing asks for it."""
 
 
 @dataclass(frozen=True, slots=True)

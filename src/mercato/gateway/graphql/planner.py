@@ -25,7 +25,7 @@ from graphql import (
 )
 from graphql.execution.values import VariableValues
 
-from mercato.gateway.graphql.bindings import Attribute, snake
+from mercato.gateway.graphql.bindings import Attribute, Resolve, snake
 from mercato.gateway.graphql.costs import constant_cost, size
 from mercato.gateway.graphql.merging import Fragments, merge
 from mercato.gateway.graphql.plan import Field, Plan, Selection
@@ -90,6 +90,10 @@ class Planner:
             nested = [node.selection_set for node in field.nodes if node.selection_set is not None]
             field.selection = self._select(inner, nested, field)
             field.many = self._many(field, binding.many)
+            if isinstance(binding, Resolve) and binding.without is not None:
+                dear, resolve = binding.without
+                if all(each.label != dear for each in field.selection.all_fields()):
+                    field.binding = resolve
 
     def _many(self, field: Field, many: int | str | None) -> int | str:
         if many is None:
