@@ -23,6 +23,7 @@ from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
 from tests.engines import SQLITE
 from tests.things import SOURCE, ThingChanged, changed, key_of
+from tests.waiting import until
 
 BY = BySystem("test")
 
@@ -128,6 +129,27 @@ async def test_events_are_handed_over_in_commit_order(
         await relay.settled()
     assert wire.numbers == list(range(1, 301))
     assert (await outbox.lag()).unsent == 0
+
+
+async def test_a_stop_hands_over_all_that_was_committed_before_it(
+    steps: Steps, outbox: SqlOutbox, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relay_module, "BATCH", 2)
+    wire = Wire()
+    async with relaying(steps, wire, clock):
+        await commit(steps, *(changed("a", n) for n in range(1, 8)))
+    assert wire.numbers == list(range(1, 8))
+    assert (await outbox.lag()).unsent == 0
+
+
+async def test_a_stop_waits_for_no_bus_that_fails(steps: Steps, outbox: SqlOutbox, clock: FakeClock) -> None:
+    wire = Wire()
+    wire.confirm = lambda _: ()
+    async with relaying(steps, wire, clock):
+        await commit(steps, changed("a", 1))
+        await until(lambda: len(wire.batches) > 2)
+    tried = len(wire.batches)
+    assert ((await outbox.lag()).unsent, len(wire.batches)) == (1, tried)
 
 
 async def test_only_what_the_bus_confirmed_counts_as_sent(

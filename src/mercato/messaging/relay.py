@@ -98,7 +98,7 @@ class Relay:
             await self._resign()
 
     async def _relay(self) -> None:
-        pause = _RETRY_FIRST_S
+        pause, failing = _RETRY_FIRST_S, False
         while not self._stopping:
             self._woken.clear()
             try:
@@ -110,11 +110,28 @@ class Relay:
                 log.warning("relay cannot go on", extra={"service": self._name, "cause": repr(error)})
                 await self._wait_for_stop(pause * random.uniform(0.5, 1.0))  # noqa: S311  spreads load
                 pause = min(pause * 2, _RETRY_MOST_S)
+                failing = True
                 continue
+            failing = False
             await self._wait()
+        if not failing:
+            await self._hand_over_the_rest()
+
+    async def _hand_over_the_rest(self) -> None:
+        """See that what was committed before the stop is on its way. What fails is left to the next start."""
+        try:
+            if self.leads:
+                await self._empty()
+            elif self._called.is_set():
+                await self._replicas.call()
+        except Exception as error:  # noqa: BLE001  a bus fails in its own library's words
+            log.warning("events are left", extra={"service": self._name, "cause": repr(error)})
 
     async def stop(self) -> None:
-        """Let `run` end after the batch in hand. What is left is sent after the next start."""
+        """Let `run` end once what was committed is handed over, or at once while that fails.
+
+        It may take as long as the bus does: whoever cannot wait cancels `run`.
+        """
         self._stopping = True
         self._woken.set()
 
@@ -135,8 +152,6 @@ class Relay:
             await self._outbox.mark_sent(confirmed, at=self._clock())
             self._batches.add(self._name)
             self._events.add(self._name, by=len(confirmed))
-            if self._stopping:
-                return
         if not self._woken.is_set():
             self._idle.set()
 

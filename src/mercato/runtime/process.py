@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _START_EVERY_S = 1.0
+_HAND_OVER_S = 5.0
+"""How long relays get at the stop to hand over what was committed."""
 _CLAIMS_SWEEP_S = 300.0
 _CLAIMS_BATCH = 1_000
 _QUOTAS_EVERY_S = 0.5
@@ -169,11 +171,15 @@ class Process:
         return not any(task.done() for task in (*self._working, *self._relaying))
 
     async def stop(self) -> None:
-        """Stop the workers, let the relays end their batch, and close every database."""
+        """Stop the workers, let the relays hand over what they have, and close every database."""
         for relay in self.relays.values():
             await relay.stop()
         for task in self._working:
             task.cancel()
+        if self._relaying:
+            _, late = await asyncio.wait(self._relaying, timeout=_HAND_OVER_S)
+            for task in late:
+                task.cancel()
         await asyncio.gather(*self._working, *self._relaying, return_exceptions=True)
         if self.composition.bus is not None:
             await self.composition.bus.stop()
