@@ -62,7 +62,7 @@ def request(method: str, path: str, headers: dict[str, str], body: object = None
     return "\r\n".join(lines).encode() + content
 
 
-class _Wire:
+class Wire:
     """One connection that is kept alive, and the operation it carries now."""
 
     def __init__(self, port: int) -> None:
@@ -97,7 +97,7 @@ class _Wire:
 
 def ask(port: int, raw_request: bytes) -> Answer:
     """Send one request and wait for the answer."""
-    wire = _Wire(port)
+    wire = Wire(port)
     with wire.socket:
         wire.socket.sendall(raw_request)
         while (answer := wire.receive()) is None:
@@ -115,7 +115,7 @@ def drive(port: int, begin: Sequence[Callable[[], Operation]], seconds: float) -
     poll = select.epoll()
     started = time.perf_counter()
     for make in begin:
-        wire = _Wire(port)
+        wire = Wire(port)
         wires[wire.socket.fileno()] = (wire, make)
         poll.register(wire.socket.fileno(), select.EPOLLIN)
         wire.begin(make())

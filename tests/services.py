@@ -37,6 +37,7 @@ class Services:
             "MERCATO_ONBOARDING": "open",
             "MERCATO_DEFAULT_TIER": "unlimited",
             "MERCATO_ADDRESS_RATE": "0",
+            "MERCATO_QUEUE_DELAY": "20",
             "MERCATO_DATA": str(self.folder / "data"),
         }
         return urls | usual | self.settings

@@ -9,6 +9,7 @@ from mercato.gateway.origin import Proxies
 from mercato.gateway.table import EVERY, Table
 from mercato.gateway.upstream import Passage, Passed, Upstream
 from mercato.web.http import Request, Response
+from mercato.web.limits import site
 from mercato.web.shell import Seen, Shell
 
 _LIMITED = "x-ratelimit-limit"
@@ -55,6 +56,10 @@ class GatewayShell(Shell):
             is_download=bool(endpoint.produces),
         )
         self.under_way.allow(task, passage.deadline_s + 1)
+        if not request.admitted:
+            # Whose tokens are valid, and of which store, is for the services to say.
+            seen.whose = site(request.client)
+            await self._enter(seen)
         if service == EVERY:
             return await ask_all(list(self._upstreams.values()), passage)
         return await self._upstreams[service].send(passage)

@@ -20,6 +20,7 @@ from mercato.runtime.settings import Settings
 from mercato.web import docs, openapi
 from mercato.web import health as health_web
 from mercato.web.access_log import AccessLog, Write
+from mercato.web.admission import Admission
 from mercato.web.auth import Stores
 from mercato.web.call import Call
 from mercato.web.cors import Cors
@@ -95,6 +96,7 @@ def application(
         plugged = composition.graphql(live)
         endpoints += plugged.endpoints
         sockets = live.sockets(plugged.executes)
+    admission = Admission(settings.queue_delay, lambda: process.is_behind)
     shell = Shell(
         Router(endpoints),
         authenticator=callers.authenticator,
@@ -107,8 +109,9 @@ def application(
         hash_secret=composition.hash_secret,
         deadline_s=settings.request_deadline,
         max_body=settings.max_body,
+        admission=admission,
     )
-    metrics.watch_in_flight(lambda: len(shell.under_way))
+    metrics.watch(in_flight=lambda: len(shell.under_way), waiting=lambda: admission.waiting)
     if plugged is not None:
         plugged.bind(shell.handle)
     return Application(shell, health, sockets)

@@ -28,6 +28,7 @@ from mercato.runtime.settings import Settings, WrongSetting, load
 from mercato.web import docs
 from mercato.web import health as health_web
 from mercato.web.access_log import AccessLog, Write
+from mercato.web.admission import Admission
 from mercato.web.auth import Stores
 from mercato.web.endpoint import Endpoint
 from mercato.web.health import Check, Health
@@ -110,6 +111,7 @@ class Edge:
             *metrics_routes(metrics).endpoints,
             *openapi_routes(described).endpoints,
         ]
+        admission = Admission(settings.queue_delay)
         self._shell = GatewayShell(
             Table(endpoints, own),
             upstreams,
@@ -124,8 +126,9 @@ class Edge:
             clock=clock,
             hash_secret=b"",
             deadline_s=settings.request_deadline,
+            admission=admission,
         )
-        metrics.watch_in_flight(lambda: len(self._shell.under_way))
+        metrics.watch(in_flight=lambda: len(self._shell.under_way), waiting=lambda: admission.waiting)
         if plugged is not None:
             plugged.bind(self._shell.handle)
 

@@ -170,6 +170,11 @@ class Process:
         """Whether every background task is running."""
         return not any(task.done() for task in (*self._working, *self._relaying))
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more waits for a database than it can take next."""
+        return any(parts.steps.db.is_behind for parts in self.composition.services.values())
+
     async def stop(self) -> None:
         """Stop the workers, let the relays hand over what they have, and close every database."""
         for relay in self.relays.values():

@@ -166,6 +166,10 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     drain_deadline: Annotated[_Seconds, _doc("seconds that requests under way get to finish at a stop")] = (
         30.0
     )
+    queue_delay: Annotated[
+        float,
+        _doc("seconds the requests of a store may wait for a busy process; 0: all are begun", ge=0, le=60),
+    ] = 0.2
     dependency_calls: Annotated[
         int,
         _doc("calls of another service made at a time; as many more wait", ge=1, le=100_000),

@@ -41,6 +41,8 @@ class Request:
     """How long whoever sent it still waits, where that is known."""
     counted: bool = False
     """It counted against its address where it came in: at the gateway."""
+    admitted: bool = False
+    """It is part of a request that has had its turn."""
 
 
 def _nothing() -> None:

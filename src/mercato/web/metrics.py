@@ -53,11 +53,12 @@ class RequestMetrics(Collector):
         self._timed: dict[str, Timed] = {}
         self._shed: dict[str, int] = {}
         self._in_flight: Callable[[], int] = int
+        self._waiting: Callable[[], int] = int
         registry.register(self)
 
-    def watch_in_flight(self, count: Callable[[], int]) -> None:
-        """Read the number of requests in flight from `count` whenever it is asked for."""
-        self._in_flight = count
+    def watch(self, *, in_flight: Callable[[], int], waiting: Callable[[], int]) -> None:
+        """Read from these how many requests are in flight, and wait their turn, when it is asked for."""
+        self._in_flight, self._waiting = in_flight, waiting
 
     def observe(self, route: str, status: int, code: str, seconds: float) -> None:
         """Count one answered request."""
@@ -96,6 +97,9 @@ class RequestMetrics(Collector):
         yield shed
         yield GaugeMetricFamily(
             "mercato_http_requests_in_flight", "Requests being answered.", self._in_flight()
+        )
+        yield GaugeMetricFamily(
+            "mercato_requests_waiting", "Those of them that wait their turn.", self._waiting()
         )
 
     def render(self) -> Response:

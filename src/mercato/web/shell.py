@@ -26,6 +26,7 @@ from mercato.kernel.tenancy import DEFAULT_TENANT
 from mercato.kernel.tracing import trace_id
 from mercato.web import etag, idempotency
 from mercato.web.access_log import AccessLine, AccessLog
+from mercato.web.admission import Admission
 from mercato.web.answer import answer
 from mercato.web.audit import note_of
 from mercato.web.auth import Authenticator, Stores, caller_of, check_role
@@ -38,7 +39,7 @@ from mercato.web.envelope import Download, Upload
 from mercato.web.errors import HeadersTooLarge, InternalError, Misframed, UnsupportedMediaType, error_response
 from mercato.web.health import SERVICE_PATHS
 from mercato.web.http import Chunks, Header, Request, Response
-from mercato.web.limits import Limiter, OverLimit
+from mercato.web.limits import Limiter, OverLimit, site
 from mercato.web.metrics import RequestMetrics
 from mercato.web.router import Router
 from mercato.web.under_way import UnderWay
@@ -83,6 +84,9 @@ class Seen:
     endpoint: Endpoint | None = None
     caller: Principal | None = None
     tenant: str | None = None
+    whose: str | None = None
+    """With whose calls it waits for its turn; None where it waits for none."""
+    entered: bool = False
     away: bool = False
     """The call acts in another store than the caller's own."""
     code: str = ""
@@ -127,6 +131,7 @@ class Shell:
         hash_secret: bytes,
         deadline_s: float,
         max_body: int = DEFAULT_MAX_BODY,
+        admission: Admission | None = None,
     ) -> None:
         """`hash_secret` keys the hashes of idempotent bodies.
 
@@ -142,6 +147,7 @@ class Shell:
         self._metrics = metrics
         self._clock = clock
         self._hash_secret = hash_secret
+        self._admission = admission or Admission(0)
         self.under_way = UnderWay(deadline_s)
 
     def beside(
@@ -156,6 +162,8 @@ class Shell:
         other._authenticator = authenticator  # noqa: SLF001
         other._limits = limits  # noqa: SLF001
         other._access_log = self._access_log.without(quiet)  # noqa: SLF001
+        # What other services ask is part of what they have let in.
+        other._admission = Admission(0)  # noqa: SLF001
         return other
 
     async def handle(self, request: Request) -> Response:
@@ -185,6 +193,8 @@ class Shell:
             seen.code = InternalError.code
             response = self._refuse(request, InternalError("Something went wrong on our side."), seen)
         finally:
+            if seen.entered:
+                self._admission.leave()
             self.under_way.end(task)
             act_for(before)
         self._dress(request, response, seen)
@@ -261,6 +271,7 @@ class Shell:
         check_role(endpoint, seen.caller)
         work = _Work(endpoint, call, params, query=self._query(endpoint, request))
         if endpoint.method == "GET":
+            await self._enter(seen)
             return _conditional(request, await _carry_out(work))
         if endpoint.versioned:
             call.expected = etag.expected(request.headers)
@@ -272,6 +283,8 @@ class Shell:
             )
         else:
             raw = await request.read_body(limit)
+            # Not before that: the client may take its time to send it. So do uploads, which are not held up.
+            await self._enter(seen)
             work.body = self._body(endpoint, request, raw)
         call.note = note_of(endpoint, call, params, raw)
         key = request.headers.get("idempotency-key")
@@ -294,6 +307,10 @@ class Shell:
             tier = acting.store.tier
             told = self._limits.of_store(acting.tenant, tier, seen.at)
             seen.limits = (told if isinstance(told, list) else await told) or seen.limits
+        if not request.admitted:
+            # Who calls without a token may name any store, and must not be able to crowd it out.
+            seen.whose = site(request.client) if acting.caller is None else acting.tenant
+            self._admission.check(seen.whose)
         act_for(acting.tenant)
         return Call(
             seen.request_id,
@@ -305,6 +322,12 @@ class Shell:
             limits=self._limits,
             tier=tier,
         )
+
+    async def _enter(self, seen: Seen) -> None:
+        """Wait for a call's turn. Raises Overloaded."""
+        if seen.whose is not None:
+            await self._admission.enter(seen.whose)
+            seen.entered = True
 
     def _options(self, request: Request) -> Response:
         allowed = self._router.allowed(request.path)

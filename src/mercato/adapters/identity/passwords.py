@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from mercato.kernel.errors import Unavailable
+from mercato.kernel.errors import Overloaded
 
 if TYPE_CHECKING:
     from argon2 import PasswordHasher
@@ -43,7 +43,7 @@ class Argon2Passwords:
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         if self._pending >= self._max_pending:
-            raise Unavailable("Too many people are signing in at this moment.")
+            raise Overloaded("Too many people are signing in at this moment.", reason="passwords")
         self._pending += 1
         try:
             return await asyncio.wrap_future(self._threads.submit(work, *args, **kwargs))

@@ -121,6 +121,11 @@ class Transacting(Protocol):
 class Database(Transacting, Protocol):
     """One service's database."""
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more waits for it than it can take next."""
+        ...
+
     async def write(self, sql: str, params: Sequence[Value] = ()) -> int:
         """Run a step of one statement; return the number of rows it changed. See `transact`."""
         ...

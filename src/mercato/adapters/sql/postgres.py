@@ -101,6 +101,11 @@ class PostgresDatabase:
         self._closed = False
         self._told_at = -math.inf
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more wait for a connection than there are."""
+        return any(pool.is_behind for pool in self._pools.values())
+
     async def transact(self, step: Step[T], *, patient: bool = True) -> T:
         """Run `step` in one transaction; see Database.transact."""
         return await self._see_through(partial(self._run, step, patient=patient), patient=patient)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 
 from mercato.adapters.sql.database import Misconfigured
+from mercato.kernel.errors import Overloaded
 from mercato.kernel.ids import uuid7
 from mercato.kernel.tenancy import TenantId
 
@@ -23,6 +24,8 @@ else:
 
 ACQUIRE_DEADLINE_S = 5.0
 """How long a statement waits for a connection."""
+MOST_WAITING = 256
+"""How many statements do: more would wait in vain, or make all wait for very long."""
 STATEMENT_DEADLINE_S = 10.0
 _IDLE_STEP_S = 5
 """How long a step may take from one statement to the next, for which it waits for nothing."""
@@ -86,6 +89,11 @@ class Pool:
         self._acquiring: set[asyncio.Future[Any]] = set()
         self._closing = False
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether more wait for a connection than there are."""
+        return len(self._waiters) > self._settings.size
+
     @asynccontextmanager
     async def lend_in_transaction(self, tenant: TenantId | None) -> AsyncIterator[Connection]:
         """Lend a connection in a transaction that works for `tenant`, and ends with it."""
@@ -148,6 +156,8 @@ class Pool:
         return self._idle.pop(0)[1] if self._idle else None
 
     async def _wait(self) -> Connection | None:
+        if len(self._waiters) >= MOST_WAITING:
+            raise Overloaded("Too many requests wait for the database.", reason="database")
         waiter: asyncio.Future[Connection | None] = asyncio.get_running_loop().create_future()
         self._waiters.append(waiter)
         try:

@@ -11,7 +11,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from mercato.adapters.sql.database import Dialect, Row, Step, StorageUnavailable, T, Tx, Value
-from mercato.adapters.sql.sqlite_writer import GroupWriter
+from mercato.adapters.sql.sqlite_writer import GROUP_STEPS, GroupWriter
 
 SEARCH_DEADLINE_S = 5.0
 _OPEN_DEADLINE_S = 5.0
@@ -52,6 +52,11 @@ class SqliteDatabase:
         self._searcher = connect(path, writer=False)
         self._search_thread = ThreadPoolExecutor(1, thread_name_prefix=f"search-{path.stem}")
         self._closed = False
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether more steps wait than one group holds."""
+        return self._writer.waiting > GROUP_STEPS // 2
 
     async def transact(self, step: Step[T], *, patient: bool = True) -> T:  # noqa: ARG002  nobody is in the way
         """Run `step` with others that wait, in one group; see Database.transact."""

@@ -121,6 +121,11 @@ class GroupWriter:
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
+    @property
+    def waiting(self) -> int:
+        """How many steps wait for a group."""
+        return len(self._waiting)
+
     async def transact(self, step: Step[T]) -> T:
         """Queue `step` and wait until its group is durable. See Database.transact."""
         if self._closed:

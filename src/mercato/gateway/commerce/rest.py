@@ -91,6 +91,7 @@ def _request(asking: Asking, wanted: RestCall) -> Request:
         secure=False,
         read_body=read,
         stream_body=stream,
+        admitted=True,
     )
 
 
