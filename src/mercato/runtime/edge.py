@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 
 from prometheus_client import CollectorRegistry
+from pyreqwest.client import Client
 
 from mercato import __version__
 from mercato.adapters.http.client import close, http_client
@@ -78,14 +79,10 @@ class Edge:
     ) -> None:
         """Put the gateway together; `graphql` is the schema, where it is served. Raises WrongSetting."""
         self._client = http_client(_CONNECTIONS)
-        secret = cluster_secret(settings, clock)
         services = [name for name in endpoints if name != EVERY]
         dependencies = Dependencies(settings.dependency_calls)
         registry.register(dependencies)
-        upstreams = {
-            name: Upstream(settings.url_of(name), self._client, secret, dependencies[name])
-            for name in services
-        }
+        upstreams = _upstreams(settings, services, self._client, dependencies, clock)
         metrics, proxies = RequestMetrics(registry), _proxies(settings)
         callers = _strangers(settings, AccessLog(write, delay_s=_LOG_DELAY_S), metrics, clock)
         checks = {name: _ready(each, closed(dependencies[name])) for name, each in upstreams.items()}
@@ -155,6 +152,13 @@ class Edge:
     def flush(self) -> None:
         """Write the log lines that wait."""
         self._shell.flush()
+
+
+def _upstreams(
+    settings: Settings, services: Sequence[str], client: Client, dependencies: Dependencies, clock: Clock
+) -> dict[str, Upstream]:
+    secret = cluster_secret(settings, clock)
+    return {name: Upstream(settings.url_of(name), client, secret, dependencies[name]) for name in services}
 
 
 def _strangers(settings: Settings, access_log: AccessLog, metrics: RequestMetrics, clock: Clock) -> Callers:
