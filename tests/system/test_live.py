@@ -117,6 +117,36 @@ async def test_an_order_is_followed_over_sockets_and_streams_by_those_who_may(
     await subscribed(live, 0)
 
 
+@pytest.mark.parametrize("field", ["orderStatusChanged", "paymentStatusChanged"])
+async def test_one_order_is_followed_by_who_may_see_it_and_is_not_there_for_others(
+    live: Platform, store: Store, field: str
+) -> None:
+    other = await open_store(live, f"{store.id}-other")
+    document = f"subscription ($order: ID!) {{ {field}(orderId: $order) {{ status }} }}"
+    async with live.client(store.customer) as shop, live.client(store.admin) as admin:
+        product = await add_product(admin, store, "BELL", stock=10)
+        order = (await shop.post("/api/v1/orders", order_of(product))).data["id"]
+        for token, wanted in ((other.admin, order), (other.customer, order), (store.customer, "nonsense")):
+            async with frames(live.port) as client:
+                await client.enter(token=token)
+                await client.ask("1", document, order=wanted)
+                refused = await client.hear()
+                assert (refused["type"], refused["payload"][0]["extensions"]["code"]) == (
+                    "error",
+                    "NOT_FOUND",
+                )
+        async with frames(live.port) as client:
+            await client.enter(token=store.customer)
+            await client.ask("1", document, order=order)
+            await subscribed(live, 1)
+            await shop.post("/api/v1/payments", {"order_id": order, "method": "card"})
+            await shop.post(f"/api/v1/orders/{order}/cancel")
+            told, wanted = "", "pending" if field == "paymentStatusChanged" else "cancelled"
+            while told != wanted:
+                told = (await client.hear())["payload"]["data"][field]["status"]
+    await subscribed(live, 0)
+
+
 async def test_a_user_who_is_deleted_or_gets_another_role_is_out_within_a_second_or_so(
     live: Platform, store: Store
 ) -> None:
