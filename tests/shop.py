@@ -142,7 +142,7 @@ class Shop:
     app: AsgiApp
     shell: Shell
     clock: FakeClock
-    metrics: RequestMetrics
+    registry: CollectorRegistry
     log: list[bytes] = field(default_factory=list)
 
     @property
@@ -159,7 +159,7 @@ def open_shop(
 ) -> Shop:
     clock = clock or FakeClock()
     log: list[bytes] = []
-    metrics = RequestMetrics(CollectorRegistry())
+    registry = CollectorRegistry()
     served = routes or (item_routes(), fault_routes())
     shell = open_shell(
         [endpoint for each in served for endpoint in each.endpoints],
@@ -168,8 +168,8 @@ def open_shop(
         clock=clock,
         cors=Cors(origins),
         access_log=AccessLog(log.append),
-        metrics=metrics,
+        metrics=RequestMetrics(registry),
         hash_secret=HASH_SECRET,
         deadline_s=deadline_s,
     )
-    return Shop(AsgiApp(shell), shell, clock, metrics, log)
+    return Shop(AsgiApp(shell), shell, clock, registry, log)

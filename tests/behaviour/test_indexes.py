@@ -223,7 +223,7 @@ async def test_what_notifications_does(explaining: Any) -> None:
     explaining.plans.clear()
     assert len(await store.claim(NOW, NOW, 10)) == 1
     await store.make_due()
-    await store.waiting()
+    await store.waiting(10)
     await box.find(SHOP, MailId("x"), operators=False)
     check(explaining, 5)
     plans = [plan for _, plan in explaining.plans]

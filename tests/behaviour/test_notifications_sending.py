@@ -95,7 +95,7 @@ async def test_a_refusal_for_good_is_given_up_at_once(
     await worker.sweep()
     assert (await office.only())["status"] == "failed"
     gauge = office.service.parts.gauges[0]
-    assert await gauge.read() == {"queued": 0, "sending": 0, "failed": 1}
+    assert await gauge.read() == {("queued",): 0, ("sending",): 0, ("failed",): 1}
 
 
 async def test_what_never_works_is_given_up_after_a_day(office: PostOffice) -> None:

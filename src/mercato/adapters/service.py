@@ -6,7 +6,7 @@ from typing import Any
 
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.steps import Steps
-from mercato.kernel.counting import Measure
+from mercato.kernel.counting import Measure, Values
 from mercato.messaging.inbox import Handler
 from mercato.web.endpoint import Routes
 
@@ -14,15 +14,19 @@ Worker = Callable[[], Coroutine[Any, Any, None]]
 """A background loop that runs until it is cancelled and outlives the failures it meets."""
 
 
+MOST_COUNTED = 100_000
+"""Of what is counted in a database for a gauge, so much at most: it is read again and again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Gauge:
-    """A figure that a service tells, by label, read when it is asked for."""
+    """Figures that a service tells, by labels, read when they are asked for."""
 
     name: str
     description: str
-    label: str
-    read: Callable[[], Awaitable[Mapping[str, int]]]
-    """Returns the figure by the label's value. Raises Unavailable."""
+    labels: Values
+    read: Callable[[], Awaitable[Mapping[Values, int]]]
+    """Returns the figures by their labels' values. Raises Unavailable."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -123,7 +123,7 @@ def _built(service: str, chosen: Settings) -> tuple[list[str], Build]:
         from mercato.runtime.edge_live import offered  # noqa: PLC0415
 
         endpoints, graphql = declared(chosen), offered(chosen)
-        return [], lambda write, registry: Edge(chosen, endpoints, write, registry, graphql=graphql)
+        return [], lambda write, registry: Edge(chosen, endpoints, write, registry, graphql)
     from mercato.runtime.apart import Apart  # noqa: PLC0415
 
     locked = [] if chosen.database_url else [service]

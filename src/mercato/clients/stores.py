@@ -7,6 +7,7 @@ from collections.abc import Callable
 from mercato.clients.internal import PREFIX, Asked, Internal
 from mercato.clients.neighbour import Neighbour
 from mercato.contracts.stores import Store, StoreDirectory
+from mercato.kernel.counting import CacheCounts, Measure, measures_of_cache
 from mercato.kernel.errors import Unavailable
 from mercato.kernel.tenancy import DEFAULT_TENANT, StoreStatus, TenantId, Tier
 from mercato.web.call import Call
@@ -35,14 +36,22 @@ class StoreDirectoryClient:
         """`clock` tells seconds and never goes back."""
         self._users = users
         self._clock = clock
+        self._counts = CacheCounts()
         self._remembered: dict[TenantId, tuple[Store, float]] = {}
         self._asking: dict[TenantId, asyncio.Task[Store | None]] = {}
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of it."""
+        return measures_of_cache("stores", self._counts, lambda: len(self._remembered))
 
     async def find(self, tenant: TenantId) -> Store | None:
         """Return the store, whatever its status, or None. Raises Unavailable for one not heard of yet."""
         known = self._remembered.get(tenant)
         if known is not None and self._clock() < known[1]:
+            self._counts.hits += 1
             return known[0]
+        self._counts.misses += 1
         try:
             return await self._ask_once(tenant)
         except Unavailable:

@@ -88,4 +88,34 @@ class Histogram:
         return found
 
 
+class CacheCounts:
+    """How often something was found in a cache, and how often not."""
+
+    __slots__ = ("hits", "misses")
+
+    def __init__(self) -> None:
+        self.hits = 0
+        self.misses = 0
+
+
 Measure = Reading | Histogram
+
+
+def measures_of_cache(cache: str, counts: CacheCounts, entries: Callable[[], int]) -> tuple[Measure, ...]:
+    """Return what is told of a cache; `entries` returns how many it holds."""
+    return (
+        Reading(
+            "counter",
+            "mercato_cache_requests",
+            "What was looked for in a cache, and found there or not.",
+            ("cache", "result"),
+            lambda: {(cache, "hit"): counts.hits, (cache, "miss"): counts.misses},
+        ),
+        Reading(
+            "gauge",
+            "mercato_cache_entries",
+            "What a cache holds, some of it possibly past its time.",
+            ("cache",),
+            lambda: {(cache,): entries()},
+        ),
+    )

@@ -174,8 +174,8 @@ class NotificationStore(Protocol):
         """Make due at once what is being sent, in all stores; return how many notifications it is."""
         ...
 
-    async def waiting(self) -> Mapping[Status, int]:
-        """Return how many notifications of all stores are on their way, or failed."""
+    async def waiting(self, most: int) -> Mapping[Status, int]:
+        """Return how many of all stores are on their way, or failed; no more than `most` are counted."""
         ...
 
 

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from mercato.adapters.service import Gauge, ServiceParts
+from mercato.adapters.service import MOST_COUNTED, Gauge, ServiceParts
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.steps import Steps
@@ -95,8 +95,8 @@ def build(
     dispatch = Dispatch(delivery, most=settings.most)
     store.on_due(dispatch.wake)
 
-    async def waiting() -> Mapping[str, int]:
-        return {status.value: count for status, count in (await store.waiting()).items()}
+    async def waiting() -> Mapping[tuple[str, ...], int]:
+        return {(status.value,): count for status, count in (await store.waiting(MOST_COUNTED)).items()}
 
     parts = ServiceParts(
         name="notifications",
@@ -109,8 +109,9 @@ def build(
         gauges=(
             Gauge(
                 "mercato_notifications",
-                "Emails that wait to be sent, are being sent, or were given up.",
-                "status",
+                "Emails that wait to be sent, are being sent, or were given up;"
+                f" counted up to {MOST_COUNTED}.",
+                ("status",),
                 waiting,
             ),
         ),

@@ -77,8 +77,7 @@ def build(
     signals: Signals = NO_SIGNALS,
 ) -> Products:
     """Wire products on its own database, whose schema is there already. `signals` reach its replicas."""
-    steps = Steps(db, source=f"/mercato/{NAME}", clock=clock)
-    claims = SqlClaims(db)
+    steps, claims = Steps(db, source=f"/mercato/{NAME}", clock=clock), SqlClaims(db)
     cache, list_cache = _memory(settings, settings.cache_ttl), ListCache(_memory(settings, settings.list_ttl))
 
     def invalidate(tenant: str, product_id: str) -> None:
@@ -102,6 +101,7 @@ def build(
     catalogue, listed = SqlCatalogue(steps, ledger, changed), SqlProductLists(db)
     imports, currencies = SqlImports(steps, ledger, changed), Currencies(stores)
     read = Lists(listed, currencies)
+    cached = (*cache.measures("products"), *list_cache.measures("product_lists"))
     endpoints = routes(
         Catalogue(catalogue, currencies),
         catalogue,
@@ -121,7 +121,7 @@ def build(
             routes=endpoints,
             handlers=handlers(reservations),
             families=FAMILIES,
-            measures=(reservations.stock_outs,),
+            measures=(reservations.stock_outs, *cached),
         ),
         stock=reservations,
         orphan_worker=orphan_worker,

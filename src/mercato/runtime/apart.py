@@ -32,6 +32,7 @@ from mercato.clients.stock import StockClient, serve_stock
 from mercato.clients.stores import StoreDirectoryClient, serve_stores
 from mercato.clients.user_reading import serve_user_reading
 from mercato.kernel.clock import Clock, utc_now
+from mercato.kernel.counting import Measure
 from mercato.runtime.app import application
 from mercato.runtime.broker import broker_of
 from mercato.runtime.dependencies import Dependencies
@@ -110,6 +111,7 @@ class Identity:
     quotas: QuotaStore | None
     hash_secret: bytes = field(repr=False)
     workers: list[tuple[str, Worker]] = field(default_factory=list)
+    measures: tuple[Measure, ...] = ()
     closers: list[Callable[[], Awaitable[None]]] = field(default_factory=list)
 
 
@@ -213,6 +215,7 @@ def _process(
         is_alone=not settings.database_url,
         shared=neighbours.shared,
         ask_sender=neighbours.resend,
+        measures=identity.measures,
     )
     return Process(composition, clock=clock, retention=timedelta(seconds=settings.outbox_retention))
 
@@ -277,6 +280,7 @@ def remote_identity(settings: Settings, clock: Clock, neighbours: Neighbours) ->
         _hash_secret(settings, clock),
         workers,
         closers=[key_set.close],
+        measures=(*verifier.measures, *directory.measures),
     )
 
 

@@ -11,11 +11,10 @@ from mercato.adapters.sql.schema import Schema, wanting
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import MercatoError
 from mercato.runtime import dead_letters
+from mercato.runtime.exposition import Exposition
 from mercato.runtime.folder import SCHEMAS
 from mercato.runtime.live import Callers, Live
-from mercato.runtime.metrics import Measures, measures_of
 from mercato.runtime.process import Process
-from mercato.runtime.readings import Readings
 from mercato.runtime.settings import Settings
 from mercato.web import docs, openapi
 from mercato.web import health as health_web
@@ -74,13 +73,11 @@ def application(
     health = Health(
         composition.name, __version__, _checks(process), {**shared_checks(process), **(neighbours or {})}
     )
-    if composition.shared is not None:
-        composition.shared.measure(registry)
     endpoints = contract_of(process, clock)
     endpoints += health_web.routes(health, composition.services).endpoints + docs.routes().endpoints
-    readings = Readings(process)
-    Measures(registry).add([*measures_of(process), *readings.measures])
-    endpoints += metrics_routes(metrics, readings.read).endpoints + openapi_routes(endpoints).endpoints
+    endpoints += (
+        metrics_routes(Exposition(registry, process).text).endpoints + openapi_routes(endpoints).endpoints
+    )
     callers = Callers(
         composition.authenticator,
         Stores(composition.find_store, settings.tenant_domain),

@@ -22,9 +22,9 @@ from mercato.runtime.app import contract_of, cors_of, openapi_routes, shared_che
 from mercato.runtime.dependencies import Dependencies, closed
 from mercato.runtime.edge_live import EdgeLive
 from mercato.runtime.embedded import Embedded
+from mercato.runtime.exposition import Exposition
 from mercato.runtime.live import Callers, Live, Plugged
 from mercato.runtime.prefork import GATEWAY
-from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings, WrongSetting, load
 from mercato.web import docs
 from mercato.web import health as health_web
@@ -35,7 +35,6 @@ from mercato.web.endpoint import Endpoint
 from mercato.web.health import Check, Health
 from mercato.web.http import Request, Response
 from mercato.web.metrics import RequestMetrics, metrics_routes
-from mercato.web.sockets import Sockets
 from mercato.web.under_way import UnderWay
 
 _LOG_DELAY_S = 0.02
@@ -74,10 +73,10 @@ class Edge:
         endpoints: Mapping[str, Sequence[Endpoint]],
         write: Write,
         registry: CollectorRegistry,
+        graphql: EdgePlugIn,
         clock: Clock = utc_now,
-        graphql: EdgePlugIn | None = None,
     ) -> None:
-        """Put the gateway together; `graphql` is the schema, where it is served. Raises WrongSetting."""
+        """Put the gateway together; `graphql` is the schema. Raises WrongSetting."""
         self._client = http_client(_CONNECTIONS)
         services = [name for name in endpoints if name != EVERY]
         dependencies = Dependencies(settings.dependency_calls)
@@ -86,26 +85,18 @@ class Edge:
         metrics, proxies = RequestMetrics(registry), _proxies(settings)
         callers = _strangers(settings, AccessLog(write, delay_s=_LOG_DELAY_S), metrics, clock)
         checks = {name: _ready(each, closed(dependencies[name])) for name, each in upstreams.items()}
-        self.sockets: Sockets | None = None
-        plugged: Plugged | None = None
-        self._process: Process | None = None
-        own: list[Endpoint] = []
-        if graphql is not None:
-            edge = EdgeLive(settings, callers, proxies, dependencies)
-            self._process, callers = edge.process, edge.callers
-            live = edge.live(registry)
-            plugged = graphql(live, edge.neighbours)
-            self.sockets = live.sockets(plugged.executes)
-            own += plugged.endpoints
-            checks |= shared_checks(edge.process)
-            if edge.process.composition.shared is not None:
-                edge.process.composition.shared.measure(registry)
-        self.health = Health(GATEWAY, __version__, {}, checks)
+        edge = EdgeLive(settings, callers, proxies, dependencies)
+        self._process, callers = edge.process, edge.callers
+        live = edge.live(registry)
+        plugged = graphql(live, edge.neighbours)
+        self.sockets = live.sockets(plugged.executes)
+        self.health = Health(GATEWAY, __version__, {}, checks | shared_checks(edge.process))
         described = [endpoint for each in endpoints.values() for endpoint in each]
-        own += [
+        own = [
+            *plugged.endpoints,
             *health_web.routes(self.health, services).endpoints,
             *docs.routes().endpoints,
-            *metrics_routes(metrics).endpoints,
+            *metrics_routes(Exposition(registry, edge.process).text).endpoints,
             *openapi_routes(described).endpoints,
         ]
         admission = Admission(settings.queue_delay)
@@ -126,8 +117,7 @@ class Edge:
             admission=admission,
         )
         metrics.watch(in_flight=lambda: len(self._shell.under_way), waiting=lambda: admission.waiting)
-        if plugged is not None:
-            plugged.bind(self._shell.handle)
+        plugged.bind(self._shell.handle)
 
     async def handle(self, request: Request) -> Response:
         """Answer one request."""
@@ -140,13 +130,11 @@ class Edge:
 
     async def start(self) -> None:
         """Start what GraphQL needs. It waits for nobody."""
-        if self._process is not None:
-            await self._process.start()
+        await self._process.start()
 
     async def stop(self) -> None:
         """Close every connection."""
-        if self._process is not None:
-            await self._process.stop()
+        await self._process.stop()
         await close(self._client)
 
     def flush(self) -> None:

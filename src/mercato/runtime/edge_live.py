@@ -51,6 +51,7 @@ class EdgeLive:
             workers=tuple(identity.workers),
             closers=(*identity.closers, neighbours.close),
             shared=neighbours.shared,
+            measures=identity.measures,
         )
         self.neighbours = neighbours
         self.process = Process(

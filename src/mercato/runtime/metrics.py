@@ -55,7 +55,8 @@ def measures_of(process: Process) -> list[Measure]:
     for inbox in process.inboxes.values():
         found += inbox.measures
     for parts in process.composition.services.values():
-        found += parts.measures
+        found += (*parts.measures, *parts.steps.db.measures(parts.name))
+    found += (*process.composition.measures, *process.composition.limits.measures)
     if process.composition.bus is not None:
         found += _of_bus(process.composition.bus)
     return found

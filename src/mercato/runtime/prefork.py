@@ -1,19 +1,20 @@
 """Several processes of one service on one port: the system deals the connections out to them."""
 
-import os
 import sys
+import tempfile
+from pathlib import Path
 
 from mercato.runtime.server import check_port
 from mercato.runtime.settings import Settings, WrongSetting
 from mercato.runtime.supervisor import Child, supervise
+from mercato.runtime.workers import Worker
 
 GATEWAY = "gateway"
-_WORKER = "_MERCATO_WORKER"
 
 
 def is_worker() -> bool:
     """Say whether this process is one of several that share a port."""
-    return _WORKER in os.environ
+    return Worker.this() is not None
 
 
 def serve_workers(service: str, settings: Settings) -> None:
@@ -28,8 +29,9 @@ def serve_workers(service: str, settings: Settings) -> None:
         *(sys.executable, "-m", "mercato", "serve", service),
         *("--host", settings.host, "--port", str(settings.port), "--data", settings.data),
     ]
-    children = [
-        Child(f"{service}.{number}", command, {_WORKER: str(number)})
-        for number in range(1, settings.workers + 1)
-    ]
-    supervise(children, drain_s=settings.drain_deadline)
+    with tempfile.TemporaryDirectory(prefix="mercato-") as folder:
+        workers = [
+            Worker(number, settings.workers, Path(folder)) for number in range(1, settings.workers + 1)
+        ]
+        children = [Child(f"{service}.{each.number}", command, each.environ) for each in workers]
+        supervise(children, drain_s=settings.drain_deadline)

@@ -15,6 +15,7 @@ from mercato.adapters.sql.outbox import SqlOutbox
 from mercato.adapters.sql.schema import wanting
 from mercato.adapters.sweeps import sweep
 from mercato.kernel.clock import Clock
+from mercato.kernel.counting import Measure
 from mercato.kernel.errors import Unavailable
 from mercato.kernel.ids import uuid7
 from mercato.messaging.bus import Bus
@@ -61,6 +62,8 @@ class Composition:
     """What is shared with other processes, if anything is."""
     graphql: "PlugIn | None" = None
     """The schema, where GraphQL is served."""
+    measures: tuple[Measure, ...] = ()
+    """What is counted of what is no service's."""
     ask_sender: Resend | None = None
     """Asks a service that is not in this process for events that were missed."""
 

@@ -9,14 +9,13 @@ import logging
 from collections.abc import Awaitable, Callable, Mapping
 from functools import partial
 
+from mercato.adapters.service import MOST_COUNTED
 from mercato.kernel.counting import Measure, Reading, Values
 from mercato.messaging.bus import Bus
 from mercato.runtime.process import Process
 
 log = logging.getLogger(__name__)
 
-MOST = 100_000
-"""Of events that wait or are kept, so many are counted at most: counting them costs something."""
 _WAIT_S = 1.0
 
 _Figures = dict[Values, float]
@@ -32,7 +31,7 @@ class Readings:
         self._oldest: _Figures = {}
         self._parked: _Figures = {}
         self._queues: _Figures = {}
-        self._own: list[tuple[str, str, str, _Figures]] = []
+        self._own: list[Reading] = []
         self._sources: dict[str, list[_Source]] = {name: [] for name in process.outboxes}
         self._reading: dict[str, asyncio.Task[None]] = {}
         for name in process.outboxes:
@@ -40,7 +39,7 @@ class Readings:
         for name, parts in process.composition.services.items():
             for gauge in parts.gauges:
                 figures: _Figures = {}
-                self._own.append((gauge.name, gauge.description, gauge.label, figures))
+                self._own.append(_gauge(gauge.name, gauge.description, gauge.labels, figures))
                 self._sources[name].append(_read_into(figures, gauge.read))
         bus = process.composition.bus
         if bus is not None:
@@ -52,7 +51,7 @@ class Readings:
         return [
             _gauge(
                 "mercato_outbox_unsent",
-                f"Events that no bus has confirmed, counted up to {MOST}.",
+                f"Events that no bus has confirmed, counted up to {MOST_COUNTED}.",
                 ("service",),
                 self._unsent,
             ),
@@ -65,7 +64,7 @@ class Readings:
             _gauge(
                 "mercato_inbox_parked",
                 "Events kept in the inbox: failed, waiting for their turn, dead, or to be replayed;"
-                f" counted up to {MOST}.",
+                f" counted up to {MOST_COUNTED}.",
                 ("service", "state"),
                 self._parked,
             ),
@@ -75,7 +74,7 @@ class Readings:
                 ("queue",),
                 self._queues,
             ),
-            *(_gauge(name, help_text, (label,), figures) for name, help_text, label, figures in self._own),
+            *self._own,
         ]
 
     async def read(self) -> None:
@@ -100,10 +99,10 @@ class Readings:
         outbox, inbox = self._process.outboxes[name], self._process.inbox_stores[name]
 
         async def read() -> None:
-            lag = await outbox.lag(MOST)
+            lag = await outbox.lag(MOST_COUNTED)
             self._unsent[name,] = lag.unsent
             self._oldest[name,] = 0 if lag.oldest is None else lag.oldest.timestamp()
-            for state, count in (await inbox.counts(MOST)).items():
+            for state, count in (await inbox.counts(MOST_COUNTED)).items():
                 self._parked[name, state.value] = count
 
         return read
@@ -120,9 +119,9 @@ async def _one_by_one(sources: "list[_Source]") -> None:
         await read()
 
 
-def _read_into(figures: _Figures, read: Callable[[], Awaitable[Mapping[str, int]]]) -> _Source:
+def _read_into(figures: _Figures, read: Callable[[], Awaitable[Mapping[Values, int]]]) -> _Source:
     async def run() -> None:
-        figures.update({(value,): count for value, count in (await read()).items()})
+        figures.update(await read())
 
     return run
 

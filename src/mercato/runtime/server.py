@@ -16,6 +16,7 @@ from mercato.runtime import logs
 from mercato.runtime.app import application
 from mercato.runtime.folder import FolderLock
 from mercato.runtime.http_server import HttpServer
+from mercato.runtime.own_metrics import measured
 from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings, reachable
 from mercato.web.access_log import Write
@@ -162,6 +163,13 @@ def free_port() -> int:
 
 
 async def _serve(
+    settings: Settings, build: Build, write: Write, registry: CollectorRegistry, on_ready: Ready
+) -> None:
+    async with measured(registry):
+        await _live(settings, build, write, registry, on_ready)
+
+
+async def _live(
     settings: Settings, build: Build, write: Write, registry: CollectorRegistry, on_ready: Ready
 ) -> None:
     stopping = _Stopping()

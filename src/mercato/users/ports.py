@@ -10,6 +10,7 @@ import msgspec
 from mercato.contracts import user_reading
 from mercato.contracts.events import Events
 from mercato.kernel.cause import Cause
+from mercato.kernel.counting import Measure
 from mercato.kernel.ids import UserId
 from mercato.kernel.paging import Window
 from mercato.kernel.principal import Principal, Role
@@ -236,6 +237,11 @@ class AuditLog(Protocol):
 
 class Attempts(Protocol):
     """Counts failed attempts to sign in. Those under way count as failed until they have ended."""
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of what was refused."""
+        ...
 
     def attempt(
         self, tenant: TenantId, account: str, address: str, *, at: datetime

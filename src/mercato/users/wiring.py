@@ -1,6 +1,6 @@
 """How users is put together."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -13,7 +13,7 @@ from mercato.adapters.identity.keys import KeyRing
 from mercato.adapters.identity.passwords import Argon2Passwords
 from mercato.adapters.identity.revocations import Revocations
 from mercato.adapters.identity.tokens import TokenIssuer, TokenTerms, TokenVerifier
-from mercato.adapters.service import ServiceParts, Worker
+from mercato.adapters.service import MOST_COUNTED, Gauge, ServiceParts, Worker
 from mercato.adapters.signals.port import NO_SIGNALS, Signals
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
@@ -131,6 +131,7 @@ def build(
     who = (users_store, stores, passwords, sessions)
     users = Users(*who, signed_in=signed_in, attempts=attempts, links=links)
     credentials = Credentials(*who, attempts=attempts, links=links)
+    purgers = _purgers(signed_in, log, settings, clock)
     parts = ServiceParts(
         name="users",
         steps=steps,
@@ -143,11 +144,9 @@ def build(
         ),
         handlers=handlers(log),
         families=FAMILIES,
-        workers=(
-            links.run,
-            *_purgers(signed_in, log, settings, clock),
-            *_cut_workers(db, cuts, revocations, shared, clock),
-        ),
+        workers=(links.run, *purgers, *_cut_workers(db, cuts, revocations, shared, clock)),
+        gauges=(_stores_gauge(tenants),),
+        measures=(*attempts.measures, *directory.measures, *verifier.measures),
     )
     return UsersService(
         parts=parts,
@@ -176,6 +175,19 @@ def _tenants(
     directory = CachedDirectory(tenants, clock=clock)
     tenants.on_change(_heard_by_all(directory, signals))
     return tenants, directory
+
+
+def _stores_gauge(tenants: SqlTenants) -> Gauge:
+    async def read() -> Mapping[tuple[str, ...], int]:
+        counts = await tenants.counts(MOST_COUNTED)
+        return {(tier.value, status.value): count for (tier, status), count in counts.items()}
+
+    return Gauge(
+        "mercato_stores",
+        f"Stores of the platform, by tier and status; counted up to {MOST_COUNTED} in all.",
+        ("tier", "status"),
+        read,
+    )
 
 
 def _purgers(

@@ -13,6 +13,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import Protocol
 
 from mercato.kernel.clock import to_micros
+from mercato.kernel.counting import Counter, Measure
 from mercato.kernel.errors import Kind, MercatoError
 from mercato.kernel.tenancy import TenantId, Tier
 from mercato.web.http import Header
@@ -115,6 +116,20 @@ class QuotaStore(Protocol):
         ...
 
 
+ADDRESS, _RATE, _DAY = "address", "store_rate", "store_day"
+_NO_TIER = "none"
+
+
+def rate_limited(*known: tuple[str, str]) -> Counter:
+    """Return what counts refusals, by the limit and by the store's tier or none."""
+    return Counter(
+        "mercato_rate_limited",
+        "What was refused since it was too much, by the limit and the store's tier.",
+        ("limit", "tier"),
+        known,
+    )
+
+
 Told = list[Header]
 """The headers that tell of a limit; none where none applies."""
 
@@ -128,6 +143,11 @@ class Limiter(Protocol):
 
     def of_store(self, store: TenantId, tier: Tier, now: datetime) -> Told | Awaitable[Told]:
         """Count a request of a store; return the headers that tell of it. Raises RateLimited."""
+        ...
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of what was refused."""
         ...
 
     async def load(self, now: datetime) -> None:
@@ -158,13 +178,21 @@ class Limits:
         self._day = date.min
         self._used: dict[TenantId, int] = {}
         self._unsaved: set[TenantId] = set()
+        self._refused = rate_limited(
+            (ADDRESS, _NO_TIER), *((limit, tier.value) for limit in (_RATE, _DAY) for tier in tiers)
+        )
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of what was refused."""
+        return (self._refused,)
 
     def of_address(self, client: str, now: datetime) -> Told:
         """Count a request of an address; return the headers that tell of it. Raises RateLimited."""
         if self.address is None:
             return []
         verdict = self._addresses.take(site(client), self.address.per_s, self.address.burst, now)
-        return told_of_address(verdict)
+        return self.told_of_address(verdict)
 
     def of_store(self, store: TenantId, tier: Tier, now: datetime) -> Told:
         """Count a request of a store; return the headers that tell of it. Raises RateLimited.
@@ -175,15 +203,34 @@ class Limits:
         allowance = self.tiers[tier]
         day = self._of_day(store, allowance.per_day, now) if allowance.per_day else None
         if day is not None and day.retry_after:
-            return told_of_store(tier, None, day)
+            return self.told_of_store(tier, None, day)
         rate = None
         if allowance.per_s:
             rate = self._stores.take(store, allowance.per_s, allowance.burst, now)
-        told = told_of_store(tier, rate, day)
+        told = self.told_of_store(tier, rate, day)
         if day is not None:
             self._used[store] = self._used.get(store, 0) + 1
             self._unsaved.add(store)
         return told
+
+    def told_of_address(self, verdict: Verdict) -> Told:
+        """Return the headers. Raises OverLimit."""
+        if verdict.retry_after:
+            self._refused.add(ADDRESS, _NO_TIER)
+            raise OverLimit("Too many requests from this address.", verdict)
+        return verdict.headers
+
+    def told_of_store(self, tier: Tier, rate: Verdict | None, day: Verdict | None) -> Told:
+        """Return the headers; of two limits they tell of the one that is nearer. Raises OverLimit."""
+        if day is not None and day.retry_after:
+            self._refused.add(_DAY, tier.value)
+            raise OverLimit(f"The store has used its {day.limit} requests of today.", day)
+        if rate is None:
+            return [] if day is None else day.headers
+        if rate.retry_after:
+            self._refused.add(_RATE, tier.value)
+            raise OverLimit(f"Too many requests for a store of the tier {tier}.", rate)
+        return rate.headers if day is None or day.remaining >= rate.remaining else day.headers
 
     def _of_day(self, store: TenantId, per_day: int, now: datetime) -> Verdict:
         """Return what is left of the day's quota once this request is counted."""
@@ -235,27 +282,6 @@ class OverLimit(RateLimited):
     def __init__(self, message: str, verdict: Verdict) -> None:
         super().__init__(message, retry_after=verdict.retry_after)
         self.headers = verdict.headers
-
-
-def told_of_address(verdict: Verdict) -> Told:
-    """Return the headers. Raises OverLimit."""
-    return _told(verdict, "Too many requests from this address.")
-
-
-def told_of_store(tier: Tier, rate: Verdict | None, day: Verdict | None) -> Told:
-    """Return the headers; of two limits they tell of the one that is nearer. Raises OverLimit."""
-    if day is not None and day.retry_after:
-        raise OverLimit(f"The store has used its {day.limit} requests of today.", day)
-    if rate is not None:
-        headers = _told(rate, f"Too many requests for a store of the tier {tier}.")
-        return headers if day is None or day.remaining >= rate.remaining else day.headers
-    return [] if day is None else day.headers
-
-
-def _told(verdict: Verdict, refusal: str) -> Told:
-    if verdict.retry_after:
-        raise OverLimit(refusal, verdict)
-    return verdict.headers
 
 
 def site(client: str) -> str:

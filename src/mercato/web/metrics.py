@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
-from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
+from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from mercato.web.call import Call
@@ -48,7 +48,6 @@ class RequestMetrics(Collector):
     """Counts and times requests."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        self._registry = registry
         self._counts: dict[tuple[str, int, str], int] = {}
         self._timed: dict[str, Timed] = {}
         self._shed: dict[str, int] = {}
@@ -102,23 +101,14 @@ class RequestMetrics(Collector):
             "mercato_requests_waiting", "Those of them that wait their turn.", self._waiting()
         )
 
-    def render(self) -> Response:
-        """Return all metrics in Prometheus's text format."""
-        return Response(200, generate_latest(self._registry), content_type=CONTENT_TYPE_LATEST)
 
-
-async def _nothing() -> None:
-    """Nothing is to be read."""
-
-
-def metrics_routes(metrics: RequestMetrics, read: Callable[[], Awaitable[None]] = _nothing) -> Routes:
-    """Declare where the metrics are told; `read` is called before, each time."""
+def metrics_routes(tell: Callable[[], Awaitable[bytes]]) -> Routes:
+    """Declare where the metrics are told; `tell` returns them in Prometheus's text format."""
     api = Routes("operations")
 
     @api.get("/metrics", allow=PUBLIC, in_contract=False)
     async def read_metrics(call: Call) -> Response:  # noqa: ARG001  they are nobody's own
         """Return the metrics in Prometheus's text format."""
-        await read()
-        return metrics.render()
+        return Response(200, await tell(), content_type=CONTENT_TYPE_LATEST)
 
     return api

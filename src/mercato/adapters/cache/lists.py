@@ -3,6 +3,7 @@
 from collections import OrderedDict
 
 from mercato.adapters.cache.port import Cache, Load
+from mercato.kernel.counting import Measure
 
 _MAX_STORES = 10_000
 
@@ -19,6 +20,10 @@ class ListCache:
         self._cache = cache
         self._generations: OrderedDict[str, int] = OrderedDict()
         self._last = 0
+
+    def measures(self, name: str) -> tuple[Measure, ...]:
+        """Return what is told of it, under its name."""
+        return self._cache.measures(name)
 
     def get(self, tenant: str, query: str) -> bytes | None:
         """Return the list if it is kept and nothing has changed since."""

@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 
 from mercato.adapters.cache.port import Key, Load
+from mercato.kernel.counting import CacheCounts, Measure, measures_of_cache
 
 
 class MemoryCache:
@@ -26,17 +27,25 @@ class MemoryCache:
         self._now = now
         self._entries: OrderedDict[Key, tuple[bytes, float]] = OrderedDict()
         self._bytes = 0
+        self._counts = CacheCounts()
         self._loads: dict[Key, asyncio.Task[bytes]] = {}
         """The load of each key's present generation. A load that is no longer here is stale."""
+
+    def measures(self, name: str) -> tuple[Measure, ...]:
+        """Return what is told of it, under its name."""
+        return measures_of_cache(name, self._counts, self._entries.__len__)
 
     def get(self, key: Key) -> bytes | None:
         """Return what is kept under `key`."""
         entry = self._entries.get(key)
         if entry is None:
+            self._counts.misses += 1
             return None
         if entry[1] <= self._now():
+            self._counts.misses += 1
             self._drop(key)
             return None
+        self._counts.hits += 1
         self._entries.move_to_end(key)
         return entry[0]
 

@@ -3,6 +3,8 @@
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from mercato.kernel.counting import Measure
+
 Key = tuple[str, str]
 """The tenant and what is cached of it, so that no store can be shown another's answer."""
 
@@ -30,6 +32,10 @@ class Cache(Protocol):
 
     def clear(self) -> None:
         """Forget everything: whoever asks from now on gets what was loaded after this."""
+        ...
+
+    def measures(self, name: str) -> tuple[Measure, ...]:
+        """Return what is told of it, under its name."""
         ...
 
     def bound_age(self, most_s: float | None) -> None:

@@ -3,17 +3,24 @@
 import asyncio
 import math
 from collections import deque
-from collections.abc import AsyncIterator, Hashable, Iterator
+from collections.abc import AsyncIterator, Callable, Hashable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from datetime import datetime, timedelta
 
+from mercato.kernel.counting import Measure
 from mercato.kernel.tenancy import TenantId
-from mercato.web.limits import RateLimited, site
+from mercato.web.limits import RateLimited, rate_limited, site
 
 MAX_KEYS = 50_000
 """How many keys are told apart; of more, those counted longest ago are forgotten."""
 MAX_WAITING = 100
 """How many attempts of one key wait for those under way."""
+_ATTEMPTS = ("attempts", "none")
+"""The limit, and the tier that it is of."""
+
+
+def _unseen() -> None:
+    """Nobody counts refusals."""
 
 
 class _Tally:
@@ -36,7 +43,9 @@ class _Tally:
 class _Window:
     """At most `limit` of each key within a span that slides."""
 
-    def __init__(self, limit: int, span: timedelta) -> None:
+    def __init__(self, limit: int, span: timedelta, refused: Callable[[], None] = _unseen) -> None:
+        """`refused` is called for each attempt that may not begin."""
+        self._refused = refused
         self._limit = limit
         self._span = span
         self._tallies: dict[Hashable, _Tally] = {}
@@ -66,6 +75,7 @@ class _Window:
         while True:
             wait = tally.full_for(self._limit, at - self._span)
             if wait or len(tally.waiting) >= MAX_WAITING:
+                self._refused()
                 raise RateLimited(
                     "Too many attempts to sign in have failed.", retry_after=max(math.ceil(wait), 1)
                 )
@@ -149,8 +159,18 @@ class MemoryAttempts:
         self, *, of_account: int = 10, of_address: int = 100, span: timedelta = timedelta(minutes=15)
     ) -> None:
         self.of_account, self.of_address, self.span = of_account, of_address, span
-        self._accounts = _Window(of_account, span)
-        self._addresses = _Window(of_address, span)
+        self._counted = rate_limited(_ATTEMPTS)
+        self._accounts = _Window(of_account, span, self.refused)
+        self._addresses = _Window(of_address, span, self.refused)
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of what was refused."""
+        return (self._counted,)
+
+    def refused(self) -> None:
+        """Count an attempt that may not begin."""
+        self._counted.add(*_ATTEMPTS)
 
     @asynccontextmanager
     async def attempt(

@@ -12,6 +12,7 @@ import msgspec
 from mercato.adapters.identity.keys import KeyRing
 from mercato.adapters.identity.revocations import LEEWAY, Revocations, of_store
 from mercato.kernel.clock import Clock
+from mercato.kernel.counting import CacheCounts, Measure, measures_of_cache
 from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Principal, Role
@@ -150,11 +151,23 @@ class TokenVerifier:
         if revocations is None:
             revocations = Revocations(terms.lifetime, clock=clock)
         self._revocations = revocations
+        self._counts = CacheCounts()
         self._remembered: dict[str, _Verified] = {}
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of it."""
+        return measures_of_cache("tokens", self._counts, lambda: len(self._remembered))
 
     async def authenticate(self, token: str) -> Principal:
         """Return who the token stands for. Raises Unauthenticated for every other token."""
-        principal, token_id, cut, store_cut, until = self._remembered.get(token) or await self._verify(token)
+        verified = self._remembered.get(token)
+        if verified is None:
+            self._counts.misses += 1
+            verified = await self._verify(token)
+        else:
+            self._counts.hits += 1
+        principal, token_id, cut, store_cut, until = verified
         if until <= self._clock():
             self._remembered.pop(token, None)
             raise Unauthenticated("The token has expired.")

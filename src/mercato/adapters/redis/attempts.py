@@ -14,6 +14,7 @@ import msgspec
 from mercato.adapters.identity.attempts import MAX_WAITING, Attempt, LinkLimit, MemoryAttempts
 from mercato.adapters.redis.connection import Args, RedisAway, RedisLink
 from mercato.kernel.clock import to_micros
+from mercato.kernel.counting import Measure
 from mercato.kernel.ids import uuid7
 from mercato.kernel.tenancy import TenantId
 from mercato.web.limits import RateLimited, site
@@ -111,6 +112,11 @@ class SharedAttempts:
         self._untold: deque[tuple[list[str], str, str, datetime]] = deque(maxlen=_MOST_UNTOLD)
         """What came of attempts while Redis was away: their keys, ids, outcomes and moments."""
 
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of what was refused."""
+        return self._own.measures
+
     @asynccontextmanager
     async def attempt(
         self, tenant: TenantId, account: str, address: str, *, at: datetime
@@ -171,6 +177,7 @@ class SharedAttempts:
             if state == _ENTERED:
                 return
             if state == _FULL or self._waiting[keys[0]] >= MAX_WAITING:
+                self._own.refused()
                 raise RateLimited(
                     "Too many attempts to sign in have failed.",
                     retry_after=max(math.ceil(wait_us / 1_000_000), 1),

@@ -9,6 +9,7 @@ from typing import cast
 from mercato.adapters.redis.buckets import Buckets, Check, Judged
 from mercato.adapters.redis.connection import PATIENT_S, RedisAway, RedisLink
 from mercato.kernel.clock import Clock, to_micros
+from mercato.kernel.counting import Measure
 from mercato.kernel.tenancy import TenantId, Tier
 from mercato.web.limits import (
     Allowance,
@@ -18,8 +19,6 @@ from mercato.web.limits import (
     of_the_day,
     rated,
     site,
-    told_of_address,
-    told_of_store,
 )
 
 _EPOCH_DAY = date(1970, 1, 1).toordinal()
@@ -67,6 +66,11 @@ class SharedLimits:
         self.local = 0
         """How many requests this process has judged by its own counts."""
 
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of what was refused."""
+        return self._own.measures
+
     def of_address(self, client: str, now: datetime) -> Told | Awaitable[Told]:
         """Count a request of an address. Raises RateLimited."""
         allowance = self._own.address
@@ -93,7 +97,9 @@ class SharedLimits:
         if judged is None:
             self.local += 1
             return self._own.of_address(client, now)
-        return told_of_address(rated(allowance.per_s, allowance.burst, judged.missing, judged.wait, now))
+        return self._own.told_of_address(
+            rated(allowance.per_s, allowance.burst, judged.missing, judged.wait, now)
+        )
 
     async def _of_store(self, store: TenantId, tier: Tier, allowance: Allowance, now: datetime) -> Told:
         seen = self._seen_of(store)
@@ -117,7 +123,7 @@ class SharedLimits:
             day = of_the_day(allowance.per_day, judged.left, _date(judged.day), now)
         if allowance.per_s:
             rate = rated(allowance.per_s, allowance.burst, judged.missing, judged.wait, now)
-        return told_of_store(tier, rate, day)
+        return self._own.told_of_store(tier, rate, day)
 
     def _of_store_here(self, store: TenantId, tier: Tier, now: datetime) -> Told:
         """Judge by this process's own counts, which go on from what all had counted."""

@@ -7,6 +7,7 @@ microseconds, amounts integer minor units, booleans 0 and 1, documents JSON text
 from collections.abc import Callable, Coroutine, Sequence
 from typing import Any, Literal, Protocol, TypeVar
 
+from mercato.kernel.counting import Measure
 from mercato.kernel.errors import Unavailable
 
 Value = str | int | bytes | list[str] | list[int] | list[bytes] | None
@@ -140,6 +141,10 @@ class Database(Transacting, Protocol):
 
     async def search(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Return committed rows of a read that may take milliseconds, apart from the loop."""
+        ...
+
+    def measures(self, service: str) -> tuple[Measure, ...]:
+        """Return what is told of its connections, as the service's."""
         ...
 
     async def close(self) -> None:

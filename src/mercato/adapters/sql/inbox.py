@@ -98,11 +98,11 @@ class SqlInbox:
         """Return how many events are kept, by why; of each sort no more than `most` are counted."""
         found: dict[ParkedState, int] = {}
         for state in ParkedState:
-            row = await self._db.fetch_one(
+            rows = await self._db.search(
                 "SELECT count(*) FROM (SELECT 1 FROM inbox_parked WHERE state = ? LIMIT ?) AS counted",
                 (state.value, most),
             )
-            found[state] = 0 if row is None else int(row[0])
+            found[state] = int(rows[0][0])
         return found
 
     async def skip_to(self, key: str, sequence: int) -> None:

@@ -58,13 +58,11 @@ class SqlOutbox:
     async def lag(self, most: int = UNCOUNTED) -> OutboxLag:
         """Return how much waits and since when; no more than `most` are counted."""
         waiting = "FROM outbox WHERE sent_at IS NULL"
-        counted = await self._db.fetch_one(
+        counted = await self._db.search(
             f"SELECT count(*) FROM (SELECT 1 {waiting} LIMIT ?) AS counted", (most,)
         )
         oldest = await self._db.fetch_one(f"SELECT created_at {waiting} ORDER BY position LIMIT 1")
-        return OutboxLag(
-            0 if counted is None else counted[0], None if oldest is None else from_micros(oldest[0])
-        )
+        return OutboxLag(counted[0][0], None if oldest is None else from_micros(oldest[0]))
 
     async def purge(self, *, before: datetime, limit: int) -> int:
         """Delete events sent before that moment."""

@@ -24,6 +24,7 @@ from mercato.adapters.sql.database import Dialect, InTheWay, Row, Step, StorageU
 from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings, is_open
 from mercato.adapters.sql.postgres_tx import REFUSED, PostgresTx, PutRefused, count, numbered, refusal
 from mercato.kernel.acting import acting_for
+from mercato.kernel.counting import Measure
 from mercato.kernel.tenancy import TenantId
 
 log = logging.getLogger(__name__)
@@ -163,6 +164,10 @@ class PostgresDatabase:
         async with self._connection() as connection:
             found = await connection.fetch(numbered(sql), *params, timeout=SEARCH_DEADLINE_S)
             return [tuple(row) for row in found]
+
+    def measures(self, service: str) -> tuple[Measure, ...]:
+        """Return what is told of both roles' connections."""
+        return self._pools[True].measures(service, "store") + self._pools[False].measures(service, "system")
 
     async def close(self) -> None:
         """Finish the steps under way and close every connection. Idempotent."""

@@ -1,15 +1,17 @@
 """Connections to PostgreSQL as one role, each of which works for one store at a time."""
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import asyncpg
 
 from mercato.adapters.sql.database import Misconfigured
+from mercato.kernel.counting import Histogram, Measure, Reading, Values
 from mercato.kernel.errors import Overloaded
 from mercato.kernel.ids import uuid7
 from mercato.kernel.tenancy import TenantId
@@ -88,6 +90,46 @@ class Pool:
         """Who waits for a connection; None says that there is room for another."""
         self._acquiring: set[asyncio.Future[Any]] = set()
         self._closing = False
+        self._waits: Histogram | None = None
+
+    def measures(self, service: str, role: str) -> tuple[Measure, ...]:
+        """Return what is told of it; from now on it is measured how long connections are waited for."""
+        labels, values = ("service", "role"), (service, role)
+        self._waits = Histogram(
+            "mercato_pool_wait_seconds",
+            "Time that calls waited for a connection to the database: a new one, or another call's.",
+            labels=labels,
+            values=values,
+        )
+
+        def gauge(name: str, text: str, read: Callable[[], float]) -> Measure:
+            return Reading("gauge", f"mercato_pool_{name}", text, labels, lambda: {values: read()})
+
+        def connections() -> dict[Values, float]:
+            idle = len(self._idle)
+            return {(*values, "in_use"): self._held - idle, (*values, "idle"): idle}
+
+        return (
+            Reading(
+                "gauge",
+                "mercato_pool_connections",
+                "Connections to the database: lent or being made, and idle.",
+                (*labels, "state"),
+                connections,
+            ),
+            gauge("size", "Connections to the database at most.", lambda: self._settings.size),
+            gauge("waiting", "Calls that wait for another call's connection.", lambda: len(self._waiters)),
+            self._waits,
+        )
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        began = time.monotonic()
+        try:
+            yield
+        finally:
+            if self._waits is not None:
+                self._waits.observe(time.monotonic() - began)
 
     @property
     def is_behind(self) -> bool:
@@ -138,9 +180,11 @@ class Pool:
         while True:
             connection = self._pick(tenant)
             if connection is None and self._held < self._settings.size:
-                return await self._make(pool)
+                with self._timed():
+                    return await self._make(pool)
             if connection is None:
-                connection = await self._wait()
+                with self._timed():
+                    connection = await self._wait()
             if connection is None:
                 continue
             if is_open(connection):

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from mercato.adapters.sql.database import Dialect, Row, Step, StorageUnavailable, T, Tx, Value
 from mercato.adapters.sql.sqlite_writer import GROUP_STEPS, GroupWriter
+from mercato.kernel.counting import Measure
 
 SEARCH_DEADLINE_S = 5.0
 _OPEN_DEADLINE_S = 5.0
@@ -100,6 +101,10 @@ class SqliteDatabase:
             return self._searcher.execute(sql, params).fetchall()
         except sqlite3.OperationalError as error:
             raise StorageUnavailable("The database cannot be read.") from error
+
+    def measures(self, service: str) -> tuple[Measure, ...]:  # noqa: ARG002  there is nothing to tell
+        """Return nothing: there is no pool."""
+        return ()
 
     async def close(self) -> None:
         """Finish the steps under way and close every connection. Idempotent."""

@@ -4,15 +4,17 @@ from collections.abc import Iterator
 
 import msgspec
 from prometheus_client import CollectorRegistry, Metric
-from prometheus_client.core import CounterMetricFamily
+from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from mercato.gateway.graphql.answer import Result
+from mercato.kernel.counting import Histogram
 
 NOT_KNOWN = "unknown"
 """The kind of an operation that was refused before it was understood."""
 _MOST_CODES = 100
 _OTHER = "OTHER"
+_COSTS = (1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 250.0, 500.0, 1000.0, 2500.0, 5000.0, 10000.0)
 
 
 class Counts(Collector):
@@ -21,6 +23,8 @@ class Counts(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._answers: dict[tuple[str, str], int] = {}
         self._errors: dict[str, int] = {}
+        self.cost = Histogram("", "", bounds=_COSTS)
+        """What operations cost that were found good."""
         registry.register(self)
 
     def answered(self, kind: str, result: Result) -> None:
@@ -49,3 +53,8 @@ class Counts(Collector):
         for code, count in self._errors.items():
             errors.add_metric([code], count)
         yield errors
+        cost = HistogramMetricFamily(
+            "mercato_graphql_cost", "What GraphQL operations cost that were to be executed."
+        )
+        cost.add_metric([], self.cost.buckets(), self.cost.sum)
+        yield cost

@@ -29,6 +29,11 @@ class Prepared(Protocol):
         ...
 
     @property
+    def cost(self) -> int:
+        """What it costs."""
+        ...
+
+    @property
     def is_public(self) -> bool:
         """Whether all that it asks for may be shown to anybody."""
         ...
@@ -113,6 +118,7 @@ class Operations:
             self._counts.answered(NOT_KNOWN, refusal.result)
             raise
         self._documents.remember(asked)
+        self._counts.cost.observe(prepared.cost)
         return prepared
 
     async def execute(self, prepared: Prepared, call: Call) -> Result:

@@ -4,6 +4,7 @@ from datetime import datetime, timedelta
 
 from mercato.contracts.stores import Store
 from mercato.kernel.clock import Clock
+from mercato.kernel.counting import CacheCounts, Measure, measures_of_cache
 from mercato.kernel.tenancy import TenantId
 from mercato.users.ports import TenantStore
 
@@ -22,15 +23,23 @@ class CachedDirectory:
     def __init__(self, tenants: TenantStore, *, clock: Clock) -> None:
         self._tenants = tenants
         self._clock = clock
+        self._counts = CacheCounts()
         self._remembered: dict[TenantId, tuple[Store, datetime]] = {}
         self._changes = 0
+
+    @property
+    def measures(self) -> tuple[Measure, ...]:
+        """Return what is told of it."""
+        return measures_of_cache("stores", self._counts, lambda: len(self._remembered))
 
     async def find(self, tenant: TenantId) -> Store | None:
         """Return the store as it was at most a second ago, or None."""
         now = self._clock()
         known = self._remembered.get(tenant)
         if known is not None and now < known[1]:
+            self._counts.hits += 1
             return known[0]
+        self._counts.misses += 1
         changes = self._changes
         found = await self._tenants.find(tenant)
         self._remembered.pop(tenant, None)

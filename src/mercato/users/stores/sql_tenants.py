@@ -1,6 +1,7 @@
 """Stores in a relational database."""
 
 from collections.abc import Callable
+from itertools import product
 
 from mercato.adapters.sql.database import Row, Tx, Value
 from mercato.adapters.sql.steps import Steps
@@ -51,6 +52,17 @@ class SqlTenants:
             f"SELECT {_TENANT} FROM tenants WHERE tenant_id > ? ORDER BY tenant_id LIMIT ?", (tenant, limit)
         )
         return [_tenant(row) for row in rows]
+
+    @as_platform
+    async def counts(self, most: int) -> dict[tuple[Tier, StoreStatus], int]:
+        """Return how many stores there are of each sort; of all together no more than `most` are counted."""
+        rows = await self._db.search(
+            "SELECT tier, status, count(*) FROM (SELECT tier, status FROM tenants LIMIT ?) AS counted"
+            " GROUP BY tier, status",
+            (most,),
+        )
+        found = {(Tier(tier), StoreStatus(status)): int(count) for tier, status, count in rows}
+        return {each: found.get(each, 0) for each in product(Tier, StoreStatus)}
 
     @as_platform
     async def search(self, wanted: TenantFilter, window: Window) -> list[Tenant]:
