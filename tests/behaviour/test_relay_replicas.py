@@ -226,7 +226,7 @@ async def test_what_commits_late_with_a_lower_position_is_sent_too(
         holding, go_on = asyncio.Event(), asyncio.Event()
 
         async def held(tx: Tx) -> None:
-            await first.steps._append(tx, [changed("slow", 1)])
+            await first.steps._append(tx, [(changed("slow", 1), None)])
             # Whatever is asked for has what was put run before it.
             assert await tx.fetch_one("SELECT count(*) FROM outbox") == (1,)
             holding.set()

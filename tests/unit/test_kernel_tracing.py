@@ -98,7 +98,7 @@ def test_a_tracestate_that_cannot_be_passed_on_is_left_out(state: str) -> None:
 def test_a_stranger_cannot_decide_that_its_calls_are_recorded() -> None:
     tracing = Tracing(Kept(), share=0.0)
     parent = read_context(GIVEN)
-    assert tracing.begin("GET", SpanKind.SERVER, parent) is NOT_RECORDED
+    assert not tracing.begin("GET", SpanKind.SERVER, parent).recorded
     here = current()
     assert here is not None
     # It stays in the stranger's trace, and nobody behind us records it either.
@@ -114,7 +114,7 @@ def test_who_is_trusted_decides_for_the_whole_trace(sampled: bool) -> None:  # n
     here = current()
     assert here is not None
     assert (here.trace_id, here.sampled, here.state) == (TRACE, sampled, "a=b")
-    assert here.span_id != PARENT
+    assert (here.span_id != PARENT) is sampled
 
 
 def test_a_share_of_the_traces_that_begin_here_is_recorded() -> None:
@@ -123,13 +123,39 @@ def test_a_share_of_the_traces_that_begin_here_is_recorded() -> None:
     assert 800 < recorded < 1200
 
 
-def test_without_a_recorder_no_trace_begins_and_a_callers_is_passed_on_as_it_is() -> None:
-    assert Tracing().begin("GET", SpanKind.SERVER) is NOT_RECORDED
+def test_without_a_recorder_no_trace_begins_and_a_callers_is_passed_on() -> None:
+    with Tracing().begin("GET", SpanKind.SERVER) as nothing:
+        assert not nothing.recorded
+        assert trace_id() is None
+    with Tracing().begin("GET", SpanKind.SERVER, read_context(GIVEN)):
+        here = current()
+        assert here is not None
+        # Who behind us trusts what we pass on must not record what a stranger wants recorded.
+        assert here.traceparent == GIVEN[:-1] + "0"
+    with Tracing().begin("GET", SpanKind.SERVER, read_context(GIVEN), trusted=True):
+        here = current()
+        assert here is not None
+        assert here.traceparent == GIVEN
     assert trace_id() is None
-    parent = read_context(GIVEN)
-    Tracing().begin("GET", SpanKind.SERVER, parent)
-    assert current() is parent
-    assert trace_id() == TRACE
+
+
+def test_what_is_not_worth_it_is_never_recorded() -> None:
+    with Tracing(Kept(), share=1.0).begin("GET", SpanKind.SERVER, worth=False) as nothing:
+        assert not nothing.recorded
+        assert trace_id() is not None
+    assert trace_id() is None
+
+
+def test_a_part_of_anothers_trace_leaves_the_task_where_it_is() -> None:
+    kept = Kept()
+    tracing = Tracing(kept, share=0.0)
+    parent = TraceContext(TRACE, PARENT, sampled=True)
+    part = tracing.part("send", SpanKind.PRODUCER, parent)
+    assert trace_id() is None
+    part.end()
+    assert [(each.context.trace_id, each.parent_id) for each in kept.spans] == [(TRACE, PARENT)]
+    unsampled = TraceContext(TRACE, PARENT, sampled=False)
+    assert tracing.part("send", SpanKind.PRODUCER, unsampled) is NOT_RECORDED
 
 
 def test_spans_are_nested_as_the_work_was_and_tasks_inherit_their_place() -> None:

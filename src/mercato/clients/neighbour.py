@@ -15,11 +15,13 @@ from mercato.adapters.http.breaker import BreakerState
 from mercato.adapters.http.client import DEADLINE_HEADER, CircuitOpen, close, http_client
 from mercato.adapters.http.dependency import Dependency, Outcome
 from mercato.adapters.http.retries import ATTEMPTS, pause
+from mercato.adapters.http.spans import answered_with, calling, trace_headers
 from mercato.adapters.identity.service_tokens import PLATFORM, ClusterSecret
 from mercato.clients.refusals import NeighbourFailed, refusal
 from mercato.kernel.errors import Kind, MercatoError, Overloaded, Unavailable
 from mercato.kernel.passing import request_id, seconds_left
 from mercato.kernel.tenancy import TenantId
+from mercato.kernel.tracing import Span
 
 T = TypeVar("T")
 
@@ -151,6 +153,10 @@ class Neighbour:
         return answered
 
     async def _send(self, asked: _Asked) -> bytes:
+        with calling(self.name, "POST", asked.path) as call:
+            return await self._exchange(asked, call)
+
+    async def _exchange(self, asked: _Asked, call: Span) -> bytes:
         assert self._secret is not None  # noqa: S101  `ask` has looked
         if self._client is None:
             self._client = http_client()
@@ -166,11 +172,14 @@ class Neighbour:
         passed_on = request_id()
         if passed_on is not None:
             request = request.header("x-request-id", passed_on)
+        for name, value in trace_headers():
+            request = request.header(name, value)
         try:
             response = await request.build().send()
             answered = bytes(await response.bytes())
         except RequestError:
             raise self._away() from None
+        answered_with(call, response.status)
         if response.status >= 300:
             raise refusal(self.name, response.status, answered, response.get_header("retry-after"))
         return answered

@@ -2,7 +2,8 @@
 
 Besides the required attributes each carries `partitionkey` (the partitioning extension): the
 ordering key, and `sequence` (the sequence extension): its number among the events of that
-key, without gaps, from 1.
+key, without gaps, from 1. `traceparent` and `tracestate` (the distributed tracing extension) say where in a
+trace it was made, if in any.
 """
 
 import builtins
@@ -12,6 +13,7 @@ from typing import Annotated, ClassVar, TypeVar
 import msgspec
 
 from mercato.kernel.tenancy import TenantId
+from mercato.kernel.tracing import TraceContext, read_context
 
 
 class Payload(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,6 +31,9 @@ class Payload(msgspec.Struct, frozen=True, kw_only=True):
 
 
 Events = tuple[Payload, ...]
+
+Traced = tuple[Payload, TraceContext | None]
+"""What happened, and where in a trace."""
 
 PayloadT = TypeVar("PayloadT", bound=Payload)
 
@@ -54,7 +59,16 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     It fits a database's 64 bits.
     """
+    traceparent: str | msgspec.UnsetType = msgspec.UNSET
+    tracestate: str | msgspec.UnsetType = msgspec.UNSET
     data: msgspec.Raw
+
+    @property
+    def trace(self) -> TraceContext | None:
+        """Where in a trace it was made."""
+        if self.traceparent is msgspec.UNSET:
+            return None
+        return read_context(self.traceparent, self.tracestate or None)
 
     def payload(self, kind: "builtins.type[PayloadT]") -> PayloadT:
         """Decode the data as `kind`. Unknown fields are left out: newer senders may add some."""

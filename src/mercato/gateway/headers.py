@@ -30,6 +30,8 @@ _TOLD_BY_US = frozenset(
         "x-real-ip",
         "host",
         "x-request-id",
+        "traceparent",
+        "tracestate",
         "expect",
         DEADLINE_HEADER,
         FORWARDED_HEADER,

@@ -13,6 +13,7 @@ from pyreqwest.response import Response as Answered
 
 from mercato.adapters.http.client import DEADLINE_HEADER
 from mercato.adapters.http.dependency import Dependency, Outcome
+from mercato.adapters.http.spans import answered_with, calling, trace_headers
 from mercato.adapters.identity.service_tokens import FORWARDED_HEADER, ClusterSecret
 from mercato.gateway.headers import to_client, to_service
 from mercato.gateway.origin import Origin
@@ -112,6 +113,12 @@ class Upstream:
         return await self._send(passage, body)
 
     async def _send(self, passage: Passage, body: "_Body") -> Passed:
+        with calling(self.name, passage.request.method) as call:
+            passed = await self._exchange(passage, body)
+            answered_with(call, passed.status)
+            return passed
+
+    async def _exchange(self, passage: Passage, body: "_Body") -> Passed:
         builder = body.given_to(self._builder(passage, with_length=body.is_long))
         if not passage.is_download:
             # Less than half the work of an answer that is read while it arrives.
@@ -141,6 +148,7 @@ class Upstream:
         headers = to_service(request.headers, origin, with_length=with_length)
         headers.append(("x-request-id", passage.request_id))
         headers.append((DEADLINE_HEADER, str(max(1, int((passage.deadline_s - _HOP_S) * 1000)))))
+        headers += trace_headers()
         if self._secret is not None:
             told = self._secret.forwarding(audience=self.name, client=origin.client, secure=origin.secure)
             headers.append((FORWARDED_HEADER, told))

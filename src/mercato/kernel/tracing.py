@@ -100,7 +100,7 @@ def read_context(traceparent: str | None, tracestate: str | None = None) -> Trac
 
 
 class Span:
-    """A piece of work. This one is of a trace that nobody records, and costs nothing."""
+    """A piece of work. This one is part of a trace that nobody records, and costs nothing."""
 
     __slots__ = ()
     recorded = False
@@ -129,22 +129,38 @@ class Span:
 NOT_RECORDED = Span()
 
 
-class Recorded(Span):
-    """A piece of work that is recorded. It begins when it is made, and becomes where the task is."""
+class _Passing(Span):
+    """The first piece of work of a trace here, which nobody records: it only knows the way back."""
 
-    __slots__ = ("_before", "_began", "attributes", "context", "duration_ns", "error_type", "kind", "name",
-                 "parent_id", "started_ns")  # fmt: skip
+    __slots__ = ("_before",)
+
+    def __init__(self, context: TraceContext | None) -> None:
+        self._before = _current.get()
+        _current.set(context)
+
+    def end(self) -> None:
+        """Go back to where the task was before it."""
+        _current.set(self._before)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        _current.set(self._before)
+
+
+class Recorded(Span):
+    """A piece of work that is recorded. It begins when it is made."""
+
+    __slots__ = (
+        *("_before", "_began", "_entered", "attributes", "context", "duration_ns", "error_type"),
+        *("kind", "name", "parent_id", "started_ns"),
+    )
     recorded = True
 
     def __init__(
-        self,
-        name: str,
-        kind: SpanKind,
-        *,
-        parent: TraceContext | None,
-        context: TraceContext,
+        self, name: str, kind: SpanKind, *, parent: TraceContext | None, context: TraceContext
     ) -> None:
-        """`context` is the span's own place, whose recorder takes it when it has ended."""
+        """`context` is its own place, whose recorder takes it when it has ended."""
         self.name = name
         self.kind = kind
         self.attributes: dict[str, Value] = {}
@@ -154,8 +170,14 @@ class Recorded(Span):
         self.duration_ns = -1
         self.started_ns = time.time_ns()
         self._began = time.perf_counter_ns()
-        self._before = _current.get()
-        _current.set(context)
+        self._entered = False
+        self._before: TraceContext | None = None
+
+    def entered(self) -> Self:
+        """Let the task be within it until it ends."""
+        self._before, self._entered = _current.get(), True
+        _current.set(self.context)
+        return self
 
     def set(self, name: str, value: Value) -> None:
         """Tell something of it."""
@@ -174,10 +196,16 @@ class Recorded(Span):
         if self.duration_ns >= 0:
             return
         self.duration_ns = time.perf_counter_ns() - self._began
-        _current.set(self._before)
+        if self._entered:
+            _current.set(self._before)
         recorder = self.context.recorder
         if recorder is not None:
             recorder.record(self)
+
+    def forget(self) -> None:
+        """End without being recorded, as if it had not been."""
+        self.context.recorder = None
+        self.end()
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -201,8 +229,12 @@ def span(name: str, kind: SpanKind = SpanKind.INTERNAL) -> Span:
     here = _current.get()
     if here is None or here.recorder is None:
         return NOT_RECORDED
-    place = TraceContext(here.trace_id, new_span_id(), sampled=True, state=here.state, recorder=here.recorder)
-    return Recorded(name, kind, parent=here, context=place)
+    return _within(here, name, kind, here.recorder).entered()
+
+
+def _within(parent: TraceContext, name: str, kind: SpanKind, recorder: Recorder) -> Recorded:
+    place = TraceContext(parent.trace_id, new_span_id(), sampled=True, state=parent.state, recorder=recorder)
+    return Recorded(name, kind, parent=parent, context=place)
 
 
 def new_trace_id() -> str:
@@ -226,29 +258,50 @@ class Tracing:
         self._recorder = recorder
         self._share = share
 
+    @property
+    def records(self) -> bool:
+        """Whether any trace is recorded here."""
+        return self._recorder is not None
+
     def begin(
-        self, name: str, kind: SpanKind, parent: TraceContext | None = None, *, trusted: bool = False
+        self,
+        name: str,
+        kind: SpanKind,
+        parent: TraceContext | None = None,
+        *,
+        trusted: bool = False,
+        worth: bool = True,
     ) -> Span:
         """Begin a piece of work that comes from outside of the task; `end` it, or use it in a `with`.
 
         A `trusted` parent has decided whether the trace is recorded. A stranger's is decided on here, as
         if it began here: by a number of our own, since whoever chose the trace's id could choose one that
-        is recorded. A context is entered in any case, so `enter` the one before when it is over.
+        is recorded. What is not `worth` it never is.
         """
         recorder = self._recorder
-        if recorder is None:
-            _current.set(parent)
-            return NOT_RECORDED
-        sampled = parent.sampled if parent is not None and trusted else _ours.random() < self._share
-        if parent is None:
-            context = TraceContext(new_trace_id(), new_span_id(), sampled=sampled)
+        if parent is not None and trusted:
+            sampled = parent.sampled
         else:
-            context = TraceContext(parent.trace_id, new_span_id(), sampled=sampled, state=parent.state)
-        if not sampled:
-            _current.set(context)
-            return NOT_RECORDED
+            sampled = recorder is not None and worth and _ours.random() < self._share
+        if parent is None:
+            if recorder is None:
+                return _Passing(None)
+            context = TraceContext(new_trace_id(), new_span_id(), sampled=sampled)
+        elif sampled and recorder is not None:
+            return _within(parent, name, kind, recorder).entered()
+        else:
+            # Nobody records what comes next in place of the parent.
+            context = TraceContext(parent.trace_id, parent.span_id, sampled=sampled, state=parent.state)
+        if not sampled or recorder is None:
+            return _Passing(context)
         context.recorder = recorder
-        return Recorded(name, kind, parent=parent, context=context)
+        return Recorded(name, kind, parent=None, context=context).entered()
+
+    def part(self, name: str, kind: SpanKind, parent: TraceContext | None) -> Span:
+        """Begin a piece of work within a trusted parent, while the task stays where it is; `end` it."""
+        if parent is None or not parent.sampled or self._recorder is None:
+            return NOT_RECORDED
+        return _within(parent, name, kind, self._recorder)
 
 
 UNTRACED = Tracing()

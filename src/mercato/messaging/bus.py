@@ -62,6 +62,11 @@ class Publisher(Protocol):
 class Bus(Publisher, Protocol):
     """Carries events at least once, in the order published, to every subscriber."""
 
+    @property
+    def system(self) -> str:
+        """What OpenTelemetry's conventions call it."""
+        ...
+
     def subscribe(self, consumer: str, families: frozenset[str], receive: Receive) -> None:
         """Deliver every event of these families to `consumer`, named once per service.
 

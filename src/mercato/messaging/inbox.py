@@ -25,6 +25,7 @@ from mercato.kernel.clock import Clock
 from mercato.kernel.counting import Counter, Histogram, Measure
 from mercato.kernel.redaction import without_secrets
 from mercato.kernel.subject import concerning
+from mercato.kernel.tracing import UNTRACED, Span, SpanKind, Tracing
 from mercato.messaging.bus import Refused, decode
 
 log = logging.getLogger(__name__)
@@ -217,7 +218,7 @@ class _Counts:
 class Inbox:
     """One consumer's inbox."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all but the first three are named
         self,
         consumer: str,
         store: InboxStore,
@@ -226,8 +227,10 @@ class Inbox:
         resend: Resend,
         clock: Clock,
         backoff: Backoff | None = None,
+        traces: Tracing = UNTRACED,
     ) -> None:
         """`handlers` is by event type; other types only take their turn."""
+        self._traces = traces
         self._consumer = consumer
         self._store = store
         self._handlers = dict(handlers)
@@ -315,11 +318,18 @@ class Inbox:
                 return
 
     async def _try(self, event: Event, body: bytes, parked: Parked | None) -> _Outcome:
-        """Handle one event, or park it."""
-        with concerning(_About(event)):
-            return await self._try_now(event, body, parked)
+        """Handle one event, or park it, as part of the trace that it was made in."""
+        traced = self._traces.begin(f"process {event.type}", SpanKind.CONSUMER, event.trace, trusted=True)
+        with concerning(_About(event)), traced as span:
+            if span.recorded:
+                span.set("messaging.operation.type", "process")
+                span.set("messaging.destination.name", event.type)
+                span.set("messaging.consumer.group.name", self._consumer)
+                span.set("messaging.message.id", event.id)
+                span.set("mercato.tenant", event.tenantid)
+            return await self._try_now(span, event, body, parked)
 
-    async def _try_now(self, event: Event, body: bytes, parked: Parked | None) -> _Outcome:
+    async def _try_now(self, span: Span, event: Event, body: bytes, parked: Parked | None) -> _Outcome:
         by = _cause(event, replay=parked is not None and parked.state is ParkedState.REPLAY)
         try:
             handler = self._handlers.get(event.type)
@@ -329,6 +339,7 @@ class Inbox:
                 if not by.recorded:
                     await self._store.settle(by)
         except AlreadyHandled:
+            span.set("mercato.outcome", "duplicate")
             if parked is None:
                 self._counts.add("duplicate")
             else:
@@ -336,8 +347,10 @@ class Inbox:
                 await self._store.unpark(event.id)
             return _Outcome.DONE
         except OutOfTurn as turn:
+            span.set("mercato.outcome", "out_of_turn")
             return await self._wait_for_turn(event, body, parked, turn.expected)
         except Exception as error:  # noqa: BLE001  whatever fails is parked with its reason
+            span.fail(type(error).__name__)
             expected = await self._store.position(by.key) + 1
             if expected < by.sequence and not by.replay:
                 # It failed before its step could say so. Giving it up would skip those before it.

@@ -14,6 +14,7 @@ from mercato.kernel.counting import Counter, Measure, Reading
 from mercato.messaging.bus import Publisher
 from mercato.messaging.outbox import Outbox
 from mercato.messaging.replicas import Alone, Replicas
+from mercato.messaging.sending import Sending, untold
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +34,7 @@ _RETRY_FIRST_S, _RETRY_MOST_S = 0.05, 5.0
 class Relay:
     """Moves one outbox to the bus."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all but the first three are named
         self,
         name: str,
         outbox: Outbox,
@@ -42,8 +43,12 @@ class Relay:
         clock: Clock,
         retention: timedelta,
         replicas: Replicas | None = None,
+        sending: Sending = untold,
     ) -> None:
-        """`retention` is how long sent events are kept, for consumers that missed some."""
+        """`retention` is how long sent events are kept, for consumers that missed some.
+
+        `sending` is entered while a batch is on its way.
+        """
         self.leads = False
         """Whether this replica is the one that relays, as far as it knows."""
         self._batches = Counter(
@@ -58,6 +63,7 @@ class Relay:
         self._clock = clock
         self._retention = retention
         self._replicas = replicas or Alone()
+        self._sending = sending
         self._woken = asyncio.Event()
         self._called = asyncio.Event()
         self._idle = asyncio.Event()
@@ -145,8 +151,9 @@ class Relay:
             if not await self._replicas.still_leads():
                 self._lose_lead()
                 return
-            async with asyncio.timeout(PUBLISH_DEADLINE_S):
-                confirmed = await self._bus.publish(batch)
+            with self._sending(batch):
+                async with asyncio.timeout(PUBLISH_DEADLINE_S):
+                    confirmed = await self._bus.publish(batch)
             if not confirmed:
                 raise TimeoutError("the bus confirmed nothing")
             await self._outbox.mark_sent(confirmed, at=self._clock())

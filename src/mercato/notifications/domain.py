@@ -139,6 +139,8 @@ class Notification(msgspec.Struct, frozen=True, kw_only=True):
     """When it is to be tried, or to be taken from who tries it; None where it is not on its way."""
     created_at: datetime
     sent_at: datetime | None = None
+    traceparent: str | None = None
+    """Where in a trace it was queued, as W3C writes it."""
 
     def sent(self, *, recipient: str, subject: str, at: datetime) -> "Notification":
         """Note that the sender has taken it."""

@@ -11,6 +11,7 @@ from mercato.kernel.clock import Clock
 from mercato.kernel.ids import NotificationId, OrderId, UserId, uuid7
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import DEFAULT_TENANT
+from mercato.kernel.tracing import current
 from mercato.messaging.inbox import Handler
 from mercato.notifications.domain import OF_ACTION, Facts, Line, Notification, Template
 from mercato.notifications.ports import NotificationStore, Standing
@@ -33,7 +34,7 @@ def handlers(store: NotificationStore, clock: Clock) -> Mapping[str, Handler]:
     def queue(
         event: Event, template: Template, user_id: UserId, order_id: OrderId | None, facts: Facts
     ) -> Notification:
-        now = clock()
+        now, here = clock(), current()
         return Notification(
             tenant_id=event.tenantid,
             id=NotificationId(uuid7()),
@@ -44,6 +45,7 @@ def handlers(store: NotificationStore, clock: Clock) -> Mapping[str, Handler]:
             facts=facts,
             due_at=now,
             created_at=now,
+            traceparent=None if here is None else here.traceparent,
         )
 
     return {**_orders(store, queue), **_payments(store, queue), **_users(store, queue)}

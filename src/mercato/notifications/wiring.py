@@ -15,6 +15,7 @@ from mercato.contracts.stores import StoreDirectory
 from mercato.contracts.users import People
 from mercato.kernel.clock import Clock
 from mercato.kernel.redaction import discreet
+from mercato.kernel.tracing import UNTRACED, Tracing
 from mercato.notifications.domain import Delays
 from mercato.notifications.ports import Sender
 from mercato.notifications.routes import routes
@@ -84,6 +85,7 @@ def build(
     people: People,
     stores: StoreDirectory,
     settings: NotificationsSettings,
+    traces: Tracing = UNTRACED,
 ) -> NotificationsService:
     """Wire notifications on its database."""
     steps = Steps(db, source="/mercato/notifications", clock=clock)
@@ -92,7 +94,7 @@ def build(
     service = Notifications(store, people, stores, templates)
     sender: Sender = mailbox if settings.smtp is None else _smtp(settings.smtp, settings.timeout_s)
     delivery = Delivery(store, people, stores, templates, sender, _terms(settings), clock=clock)
-    dispatch = Dispatch(delivery, most=settings.most)
+    dispatch = Dispatch(delivery, most=settings.most, traces=traces)
     store.on_due(dispatch.wake)
 
     async def waiting() -> Mapping[tuple[str, ...], int]:

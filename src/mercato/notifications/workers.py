@@ -3,6 +3,7 @@
 import asyncio
 import logging
 
+from mercato.kernel.tracing import UNTRACED, SpanKind, Tracing, read_context
 from mercato.notifications.domain import Notification
 from mercato.notifications.service.delivery import Delivery
 
@@ -17,8 +18,9 @@ GATHER_S = 0.01
 class Dispatch:
     """Sends notifications that are due, a bounded number at a time, so that none holds up the others."""
 
-    def __init__(self, delivery: Delivery, *, most: int) -> None:
+    def __init__(self, delivery: Delivery, *, most: int, traces: Tracing = UNTRACED) -> None:
         """`most` is how many are sent at the same time."""
+        self._traces = traces
         self._delivery = delivery
         self._most = most
         self._woken = asyncio.Event()
@@ -67,8 +69,13 @@ class Dispatch:
         self._woken.set()
 
     async def _deliver(self, claimed: Notification) -> None:
+        """Send one, as part of the trace that it was queued in."""
+        queued_in, name = read_context(claimed.traceparent), f"mail {claimed.template}"
         try:
-            await self._delivery.deliver(claimed)
+            with self._traces.begin(name, SpanKind.CONSUMER, queued_in, trusted=True) as span:
+                span.set("mercato.tenant", claimed.tenant_id)
+                span.set("mercato.attempt", claimed.attempts)
+                await self._delivery.deliver(claimed)
         except Exception:
             # It is due again when the lease ends.
             log.exception("what came of a mail cannot be kept now", extra={"notification": claimed.id})

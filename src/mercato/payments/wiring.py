@@ -15,6 +15,7 @@ from mercato.contracts.payment_books import PaymentBook
 from mercato.contracts.payment_reading import PaymentReader
 from mercato.kernel.clock import Clock
 from mercato.kernel.redaction import discreet
+from mercato.kernel.tracing import UNTRACED, Tracing
 from mercato.payments.counts import PaymentCounts
 from mercato.payments.domain import CheckDelays
 from mercato.payments.ports import Notices, Provider
@@ -96,7 +97,13 @@ class PaymentsService:
 
 
 def build(
-    db: Database, *, clock: Clock, orders: OrderDesk, sandbox_book: Book, settings: PaymentsSettings
+    db: Database,
+    *,
+    clock: Clock,
+    orders: OrderDesk,
+    sandbox_book: Book,
+    settings: PaymentsSettings,
+    traces: Tracing = UNTRACED,
 ) -> PaymentsService:
     """Wire payments on its database.
 
@@ -124,7 +131,7 @@ def build(
     payments = Payments(store, orders, settlement)
     webhooks = Webhooks(store, settlement, _notices(book, settings))
     reconciler = Reconciler(
-        store, settlement, clock=clock, sweep_s=settings.sweep_s, most=settings.most_checks
+        store, settlement, clock=clock, sweep_s=settings.sweep_s, most=settings.most_checks, traces=traces
     )
     parts = ServiceParts(
         name="payments",

@@ -7,6 +7,7 @@ from datetime import timedelta
 from mercato.adapters.service import Worker
 from mercato.adapters.sweeps import sweep
 from mercato.kernel.clock import Clock
+from mercato.kernel.tracing import UNTRACED, SpanKind, Tracing
 from mercato.payments.ports import Due, PaymentStore
 from mercato.payments.service.settlement import Settlement
 
@@ -30,9 +31,17 @@ class Reconciler:
     """
 
     def __init__(
-        self, store: PaymentStore, settlement: Settlement, *, clock: Clock, sweep_s: float, most: int
+        self,
+        store: PaymentStore,
+        settlement: Settlement,
+        *,
+        clock: Clock,
+        sweep_s: float,
+        most: int,
+        traces: Tracing = UNTRACED,
     ) -> None:
         """`most` is how many payments are settled at the same time."""
+        self._traces = traces
         self._store = store
         self._settlement = settlement
         self._clock = clock
@@ -71,7 +80,9 @@ class Reconciler:
 
     async def _settle(self, due: Due) -> None:
         try:
-            await self._settlement.settle(due.tenant, due.payment_id)
+            with self._traces.begin("settle payment", SpanKind.INTERNAL) as span:
+                span.set("mercato.tenant", due.tenant)
+                await self._settlement.settle(due.tenant, due.payment_id)
         except Exception:
             log.exception("payment cannot be settled now", extra={"payment": due.payment_id})
         finally:

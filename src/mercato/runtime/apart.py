@@ -33,6 +33,7 @@ from mercato.clients.stores import StoreDirectoryClient, serve_stores
 from mercato.clients.user_reading import serve_user_reading
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.counting import Measure
+from mercato.kernel.tracing import UNTRACED, Tracing
 from mercato.runtime.app import application
 from mercato.runtime.broker import broker_of
 from mercato.runtime.dependencies import Dependencies
@@ -79,6 +80,8 @@ class Neighbours:
         self._known: dict[str, Neighbour] = {}
         self.shared: Shared | None = None
         """What is shared with all of them through Redis, if anything is."""
+        self.traces = UNTRACED
+        """Begins traces here, and goes on with theirs."""
 
     def __getitem__(self, service: str) -> Neighbour:
         """Return a service, always the same."""
@@ -141,11 +144,12 @@ class Apart:
         write: Write,
         registry: CollectorRegistry,
         clock: Clock = utc_now,
+        traces: Tracing = UNTRACED,
     ) -> None:
         """Wire a service. Nothing is connected yet."""
         secret = cluster_secret(settings, clock)
         self.neighbours = Neighbours(service, settings, secret)
-        self.neighbours.shared = open_shared(settings)
+        self.neighbours.shared, self.neighbours.traces = open_shared(settings), traces
         wired = _WIRE[service](settings, clock, self.neighbours)
         self.process = _process(service, settings, clock, wired, self.neighbours)
         _serve_common(wired, self.process)
@@ -217,7 +221,8 @@ def _process(
         ask_sender=neighbours.resend,
         measures=identity.measures,
     )
-    return Process(composition, clock=clock, retention=timedelta(seconds=settings.outbox_retention))
+    retention = timedelta(seconds=settings.outbox_retention)
+    return Process(composition, clock=clock, retention=retention, traces=neighbours.traces)
 
 
 def _limits(settings: Settings, identity: Identity, neighbours: Neighbours) -> Limiter:
@@ -345,7 +350,8 @@ def _orders(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Servic
 
 def _payments(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service:
     secret = _hash_secret(settings, clock).hex()
-    payments = build_payments(settings, clock, OrderDeskClient(neighbours["orders"]), sandbox_secret=secret)
+    desk = OrderDeskClient(neighbours["orders"])
+    payments = build_payments(settings, clock, desk, secret, neighbours.traces)
     internal = Internal()
     serve_payment_reading(internal, payments.reader)
 
@@ -364,7 +370,9 @@ def _payments(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Serv
 
 def _notifications(settings: Settings, clock: Clock, neighbours: Neighbours) -> _Service:
     users = neighbours["users"]
-    notifications = build_notifications(settings, clock, PeopleClient(users), StoreDirectoryClient(users))
+    notifications = build_notifications(
+        settings, clock, PeopleClient(users), StoreDirectoryClient(users), neighbours.traces
+    )
 
     async def books() -> ServiceBooks:
         return ServiceBooks()

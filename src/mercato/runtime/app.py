@@ -107,6 +107,7 @@ def application(
         deadline_s=settings.request_deadline,
         max_body=settings.max_body,
         admission=admission,
+        traces=process.traces,
     )
     metrics.watch(in_flight=lambda: len(shell.under_way), waiting=lambda: admission.waiting)
     if plugged is not None:

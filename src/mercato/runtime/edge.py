@@ -17,6 +17,7 @@ from mercato.gateway.upstream import Upstream
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.principal import Principal
+from mercato.kernel.tracing import UNTRACED, Tracing
 from mercato.runtime.apart import Neighbours, cluster_secret
 from mercato.runtime.app import contract_of, cors_of, openapi_routes, shared_checks
 from mercato.runtime.dependencies import Dependencies, closed
@@ -67,14 +68,16 @@ class Edge:
 
     patient = True
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  all but the first four are named
         self,
         settings: Settings,
         endpoints: Mapping[str, Sequence[Endpoint]],
         write: Write,
         registry: CollectorRegistry,
+        *,
         graphql: EdgePlugIn,
         clock: Clock = utc_now,
+        traces: Tracing = UNTRACED,
     ) -> None:
         """Put the gateway together; `graphql` is the schema. Raises WrongSetting."""
         self._client = http_client(_CONNECTIONS)
@@ -115,6 +118,7 @@ class Edge:
             hash_secret=b"",
             deadline_s=settings.request_deadline,
             admission=admission,
+            traces=traces,
         )
         metrics.watch(in_flight=lambda: len(self._shell.under_way), waiting=lambda: admission.waiting)
         plugged.bind(self._shell.handle)

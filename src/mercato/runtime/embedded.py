@@ -11,6 +11,7 @@ from mercato.contracts.stores import StoreDirectory
 from mercato.contracts.users import People
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.tenancy import Tier
+from mercato.kernel.tracing import UNTRACED, Tracing
 from mercato.notifications import wiring as notifications_wiring
 from mercato.orders import wiring as orders_wiring
 from mercato.payments import wiring as payments_wiring
@@ -76,7 +77,11 @@ def build_orders(settings: Settings, clock: Clock, stock: Stock) -> orders_wirin
 
 
 def build_payments(
-    settings: Settings, clock: Clock, desk: OrderDesk, sandbox_secret: str = ""
+    settings: Settings,
+    clock: Clock,
+    desk: OrderDesk,
+    sandbox_secret: str = "",
+    traces: Tracing = UNTRACED,
 ) -> payments_wiring.PaymentsService:
     """Wire payments on its database in the data folder, with the sandbox beside it.
 
@@ -101,11 +106,16 @@ def build_payments(
             stripe_webhook_secret=settings.stripe_webhook_secret,
             stripe_url=settings.stripe_url,
         ),
+        traces=traces,
     )
 
 
 def build_notifications(
-    settings: Settings, clock: Clock, people: People, stores: StoreDirectory
+    settings: Settings,
+    clock: Clock,
+    people: People,
+    stores: StoreDirectory,
+    traces: Tracing = UNTRACED,
 ) -> notifications_wiring.NotificationsService:
     """Wire notifications on its database in the data folder.
 
@@ -137,13 +147,21 @@ def build_notifications(
             first_retry_s=settings.mail_retry,
             attempts=settings.mail_attempts,
         ),
+        traces=traces,
     )
 
 
 class Embedded:
     """All services, wired to each other directly and to one bus."""
 
-    def __init__(self, settings: Settings, clock: Clock = utc_now, *, serves: bool = True) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        clock: Clock = utc_now,
+        *,
+        serves: bool = True,
+        traces: Tracing = UNTRACED,
+    ) -> None:
         """Open the data folder, which is made and migrated if need be.
 
         Building it starts nothing; commands use it beside a running process. One that never `serves`
@@ -154,8 +172,10 @@ class Embedded:
         self.products = build_products(settings, clock, self.users.directory, shared)
         self.orders = build_orders(settings, clock, self.products.stock)
         secret = self.users.keys.hash_secret() if serves else b""
-        self.payments = build_payments(settings, clock, self.orders.desk, sandbox_secret=secret.hex())
-        self.notifications = build_notifications(settings, clock, self.users.people, self.users.directory)
+        self.payments = build_payments(settings, clock, self.orders.desk, secret.hex(), traces)
+        self.notifications = build_notifications(
+            settings, clock, self.users.people, self.users.directory, traces
+        )
         services = (self.users, self.products, self.orders, self.payments, self.notifications)
         quotas = self.users.quotas
         composition = Composition(
@@ -184,4 +204,4 @@ class Embedded:
             ),
         )
         retention = timedelta(seconds=settings.outbox_retention)
-        self.process = Process(composition, clock=clock, retention=retention)
+        self.process = Process(composition, clock=clock, retention=retention, traces=traces)

@@ -18,10 +18,12 @@ from mercato.kernel.clock import Clock
 from mercato.kernel.counting import Measure
 from mercato.kernel.errors import Unavailable
 from mercato.kernel.ids import uuid7
+from mercato.kernel.tracing import UNTRACED, Tracing
 from mercato.messaging.bus import Bus
 from mercato.messaging.inbox import Inbox, Resend
 from mercato.messaging.relay import Relay
 from mercato.messaging.replicas import Alone, Replicas
+from mercato.messaging.sending import told_by
 from mercato.runtime.folder import SCHEMAS
 from mercato.web.auth import Authenticator, FindStore
 from mercato.web.idempotency import KEPT, LEASE, RENEW_S
@@ -71,8 +73,16 @@ class Composition:
 class Process:
     """Runs a composition. It owns the services' databases from the time it is built."""
 
-    def __init__(self, composition: Composition, *, clock: Clock, retention: timedelta) -> None:
+    def __init__(
+        self,
+        composition: Composition,
+        *,
+        clock: Clock,
+        retention: timedelta,
+        traces: Tracing = UNTRACED,
+    ) -> None:
         """Connect outboxes and inboxes to the bus. Nothing is started."""
+        self.traces = traces
         self.composition = composition
         self.id = uuid7()
         """Which replica it is: another one at each start."""
@@ -97,12 +107,20 @@ class Process:
                 clock=self._clock,
                 retention=retention,
                 replicas=_replicas(parts.steps.db, self.id),
+                sending=told_by(self.traces, bus.system),
             )
             parts.steps.on_events(relay.wake)
             self.relays[name] = relay
             if parts.families:
                 store = self.inbox_stores[name]
-                inbox = Inbox(name, store, parts.handlers, resend=self._resend, clock=self._clock)
+                inbox = Inbox(
+                    name,
+                    store,
+                    parts.handlers,
+                    resend=self._resend,
+                    clock=self._clock,
+                    traces=self.traces,
+                )
                 bus.subscribe(name, parts.families, inbox.receive)
                 self.inboxes[name] = inbox
 

@@ -1,7 +1,7 @@
 """The shell around every handler: one pass from a request to its answer.
 
 In this order: request id, size, address limit, authentication, store, store limit, rights, decode,
-claim, handler, encode, preconditions, security headers, log line, metrics.
+claim, handler, encode, preconditions, security headers, log line, metrics, span.
 """
 
 import asyncio
@@ -23,8 +23,8 @@ from mercato.kernel.principal import Principal
 from mercato.kernel.redaction import without_secrets
 from mercato.kernel.subject import subject
 from mercato.kernel.tenancy import DEFAULT_TENANT
-from mercato.kernel.tracing import trace_id
-from mercato.web import etag, idempotency
+from mercato.kernel.tracing import UNTRACED, Recorded, Tracing, trace_id
+from mercato.web import etag, idempotency, tracing
 from mercato.web.access_log import AccessLine, AccessLog
 from mercato.web.admission import Admission
 from mercato.web.answer import answer
@@ -132,6 +132,7 @@ class Shell:
         deadline_s: float,
         max_body: int = DEFAULT_MAX_BODY,
         admission: Admission | None = None,
+        traces: Tracing = UNTRACED,
     ) -> None:
         """`hash_secret` keys the hashes of idempotent bodies.
 
@@ -148,12 +149,14 @@ class Shell:
         self._clock = clock
         self._hash_secret = hash_secret
         self._admission = admission or Admission(0)
+        self._traces = traces
+        self._is_internal = False
         self.under_way = UnderWay(deadline_s)
 
     def beside(
         self, router: Router, *, authenticator: Authenticator, limits: Limiter, quiet: frozenset[str]
     ) -> "Shell":
-        """Return a shell over other endpoints, for other callers, that shares all else with this one.
+        """Return a shell over other endpoints, for other services, that shares all else with this one.
 
         The log does not tell of requests of the `quiet` routes, unless they are refused.
         """
@@ -164,6 +167,7 @@ class Shell:
         other._access_log = self._access_log.without(quiet)  # noqa: SLF001
         # What other services ask is part of what they have let in.
         other._admission = Admission(0)  # noqa: SLF001
+        other._is_internal = True  # noqa: SLF001
         return other
 
     async def handle(self, request: Request) -> Response:
@@ -172,6 +176,9 @@ class Shell:
         given = request.headers.get("x-request-id")
         request_id = given if given is not None and usable_request_id(given) else uuid7()
         seen = Seen(request_id, self._clock())
+        # Only the cluster's secret lets somebody else decide what is recorded.
+        trusted, worth = request.counted or self._is_internal, not request.path.startswith(_UNLIMITED)
+        span = tracing.begin(self._traces, request, trusted=trusted, worth=worth)
         task, before, about = self.under_way.begin(), acting_for(), subject.set(seen)
         try:
             response = await self._answer(request, seen, task)
@@ -184,6 +191,8 @@ class Shell:
             response = self._refuse(request, error, seen)
         except asyncio.CancelledError:
             if not self.under_way.was_cut(task):
+                span.fail("cancelled")
+                span.end()
                 raise
             late = Unavailable("The request took too long.")
             seen.code = late.code
@@ -200,6 +209,10 @@ class Shell:
         self._dress(request, response, seen)
         self._tell(request, response, seen, time.perf_counter() - started)
         subject.reset(about)
+        if isinstance(span, Recorded):
+            self._trace(span, request, response, seen)
+        else:
+            span.end()
         return response
 
     def _refuse(self, request: Request, error: MercatoError, seen: Seen) -> Response:
@@ -392,6 +405,17 @@ class Shell:
             await (claims.suspend(claim) if begun else claims.free(claim))
         except Unavailable as error:
             log.warning("claim could not be freed", extra={"route": claim.route, "cause": repr(error)})
+
+    def _trace(self, span: Recorded, request: Request, response: Response, seen: Seen) -> None:
+        """Tell the trace what the log is told."""
+        if self._is_internal and seen.caller is None:
+            # Whoever has no token of the cluster's has nothing recorded by its flag.
+            span.forget()
+            return
+        span.set("mercato.request_id", seen.request_id)
+        if seen.tenant is not None:
+            span.set("mercato.tenant", seen.tenant)
+        tracing.end(span, request, seen.endpoint, response.status, seen.code)
 
     def _tell(self, request: Request, response: Response, seen: Seen, seconds: float) -> None:
         """Write the log line and the metrics."""

@@ -24,6 +24,8 @@ class _Subscription:
 class InProcessBus:
     """See messaging.bus.Bus. Events are confirmed once they are durable in every inbox."""
 
+    system = "in_process"
+
     def __init__(self) -> None:
         self._subscriptions: list[_Subscription] = []
         self._listeners: list[_Subscription] = []

@@ -31,6 +31,8 @@ _HEARD_MOST = 10_000
 class RabbitBus:
     """See messaging.bus.Bus."""
 
+    system = "rabbitmq"
+
     def __init__(self, url: str, *, name: str, consumers: Mapping[str, frozenset[str]] | None = None) -> None:
         """`url` is `amqp://USER:PASSWORD@HOST:PORT/VHOST` or `amqps://`; `name` is what operators see.
 

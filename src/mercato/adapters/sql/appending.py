@@ -7,11 +7,12 @@ from datetime import datetime
 import msgspec
 
 from mercato.adapters.sql.database import Dialect, Tx
-from mercato.contracts.events import Event, Payload, ordering_key
+from mercato.contracts.events import Event, Payload, Traced, ordering_key
 from mercato.kernel.clock import to_micros
 from mercato.kernel.ids import uuid7
+from mercato.kernel.tracing import TraceContext
 
-Append = Callable[[Tx, str, Sequence[Payload], datetime], Awaitable[None]]
+Append = Callable[[Tx, str, Sequence[Traced], datetime], Awaitable[None]]
 """`(tx, source, events, at)`: publishes what has happened at a moment."""
 
 _UNNUMBERED = "0" * 20
@@ -33,8 +34,8 @@ _INSERT = (
 )
 
 
-async def _one_by_one(tx: Tx, source: str, events: Sequence[Payload], at: datetime) -> None:
-    for payload in events:
+async def _one_by_one(tx: Tx, source: str, events: Sequence[Traced], at: datetime) -> None:
+    for payload, trace in events:
         key = ordering_key(payload)
         row = await tx.fetch_one(
             "INSERT INTO outbox_sequences (key, last) VALUES (?, 1)"
@@ -42,7 +43,7 @@ async def _one_by_one(tx: Tx, source: str, events: Sequence[Payload], at: dateti
             (key,),
         )
         assert row is not None  # noqa: S101  INSERT … RETURNING has a row
-        event = _event(payload, source, key, f"{row[0]:020}", at)
+        event = _event(payload, source, key, f"{row[0]:020}", at, trace)
         await tx.execute(
             "INSERT INTO outbox (event_id, key, sequence, type, tenant_id, body, created_at)"
             " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -50,9 +51,11 @@ async def _one_by_one(tx: Tx, source: str, events: Sequence[Payload], at: dateti
         )
 
 
-async def _at_once(tx: Tx, source: str, events: Sequence[Payload], at: datetime) -> None:
+async def _at_once(tx: Tx, source: str, events: Sequence[Traced], at: datetime) -> None:
     """Put all with one statement, which writes their numbers into them."""
-    made = [_event(payload, source, ordering_key(payload), _UNNUMBERED, at) for payload in events]
+    made = [
+        _event(payload, source, ordering_key(payload), _UNNUMBERED, at, trace) for payload, trace in events
+    ]
     # In the order of the keys, so that two steps can never wait for each other.
     counts = dict(sorted(Counter(event.partitionkey for event in made).items()))
     left = counts.copy()
@@ -81,7 +84,9 @@ async def _at_once(tx: Tx, source: str, events: Sequence[Payload], at: datetime)
     )
 
 
-def _event(payload: Payload, source: str, key: str, sequence: str, at: datetime) -> Event:
+def _event(
+    payload: Payload, source: str, key: str, sequence: str, at: datetime, trace: TraceContext | None
+) -> Event:
     return Event(
         id=uuid7(),
         source=source,
@@ -91,6 +96,8 @@ def _event(payload: Payload, source: str, key: str, sequence: str, at: datetime)
         tenantid=payload.tenant_id,
         partitionkey=key,
         sequence=sequence,
+        traceparent=msgspec.UNSET if trace is None else trace.traceparent,
+        tracestate=msgspec.UNSET if trace is None or not trace.state else trace.state,
         data=msgspec.Raw(msgspec.json.encode(payload)),
     )
 

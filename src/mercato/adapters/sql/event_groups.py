@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 from mercato.adapters.sql import turns
 from mercato.adapters.sql.database import Database, InTheWay, StorageUnavailable, Tx
-from mercato.contracts.events import Events, Payload
+from mercato.contracts.events import Events, Traced
 from mercato.kernel.acting import acting_for
 from mercato.kernel.cause import ByEvent
 from mercato.kernel.errors import Unavailable
 from mercato.kernel.tenancy import TenantId
+from mercato.kernel.tracing import TraceContext, current, enter
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ class _Member:
     by: ByEvent
     work: Work
     future: asyncio.Future[Any]
+    trace: TraceContext | None
 
     def tell(self, result: Any) -> None:  # noqa: ANN401  work returns what it likes
         if not self.future.done():
@@ -67,7 +69,7 @@ class EventGroups:
         db: Database,
         *,
         alone: Callable[[ByEvent, Work], Awaitable[Any]],
-        append: Callable[[Tx, Sequence[Payload]], Awaitable[None]],
+        append: Callable[[Tx, Sequence[Traced]], Awaitable[None]],
     ) -> None:
         """`alone` runs the step of one event; `append` publishes events with a step."""
         self._db = db
@@ -81,7 +83,7 @@ class EventGroups:
     async def run(self, by: ByEvent, work: Work) -> Any:  # noqa: ANN401  work returns what it likes
         """Run the step of an event with those that wait too. See Steps.run."""
         tenant = acting_for()
-        member = _Member(by, work, asyncio.get_running_loop().create_future())
+        member = _Member(by, work, asyncio.get_running_loop().create_future(), current())
         if tenant in self._waiting:
             self._waiting[tenant].append(member)
         else:
@@ -94,6 +96,8 @@ class EventGroups:
 
     async def _drain(self, tenant: TenantId | None) -> None:
         """Carry out a store's groups, one after the other: who came first is served first."""
+        # The task began in the context of the first that came.
+        enter(None)
         waiting = self._waiting[tenant]
         while waiting:
             async with self._free:
@@ -126,6 +130,8 @@ class EventGroups:
         await asyncio.gather(*map(self._go_alone, members))
 
     async def _go_alone(self, member: _Member) -> None:
+        """Give one its effect, in a task of its own."""
+        enter(member.trace)
         try:
             member.tell(await self._alone(member.by, member.work))
         except Exception as error:  # noqa: BLE001  whatever it is, the inbox parks the event with it
@@ -140,11 +146,11 @@ class EventGroups:
             at = None
             keys, numbers = [each.by.key for each in members], [each.by.sequence for each in members]
             await tx.put(turns.TAKE, (keys, numbers), rows=len(members), otherwise=_NotAllInTurn)
-            results, events = list[Any](), list[Payload]()
+            results, events = list[Any](), list[Traced]()
             for at in members:
                 result, told = await at.work(tx)
                 results.append(result)
-                events += told
+                events += [(event, at.trace) for event in told]
             at = None
             await self._append(tx, events)
             return results

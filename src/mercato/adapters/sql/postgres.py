@@ -20,6 +20,7 @@ from typing import Any, Protocol, TypeVar
 
 import asyncpg
 
+from mercato.adapters.sql import spans
 from mercato.adapters.sql.database import Dialect, InTheWay, Row, Step, StorageUnavailable, T, Value
 from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings, is_open
 from mercato.adapters.sql.postgres_tx import REFUSED, PostgresTx, PutRefused, count, numbered, refusal
@@ -109,7 +110,9 @@ class PostgresDatabase:
 
     async def transact(self, step: Step[T], *, patient: bool = True) -> T:
         """Run `step` in one transaction; see Database.transact."""
-        return await self._see_through(partial(self._run, step, patient=patient), patient=patient)
+        with spans.transaction("postgres", self.name) as begun:
+            run = partial(self._run, spans.observed(step, begun), patient=patient)
+            return await self._see_through(run, patient=patient)
 
     async def write(self, sql: str, params: Sequence[Value] = ()) -> int:
         """Run a step of one statement, which is a transaction by itself."""
@@ -121,7 +124,8 @@ class PostgresDatabase:
                 except REFUSED as error:
                     raise refusal(error) from error
 
-        return await self._see_through(run)
+        with spans.reading("postgres", self.name, sql):
+            return await self._see_through(run)
 
     async def _see_through(self, run: "_Run[T]", *, patient: bool = True) -> T:
         """Run something to its end, whether or not whoever asked for it goes away."""
@@ -150,20 +154,23 @@ class PostgresDatabase:
 
     async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
         """Return the first committed row."""
-        async with self._connection() as connection:
-            row = await connection.fetchrow(numbered(sql), *params)
+        with spans.reading("postgres", self.name, sql):
+            async with self._connection() as connection:
+                row = await connection.fetchrow(numbered(sql), *params)
         return None if row is None else tuple(row)
 
     async def fetch_all(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Return committed rows."""
-        async with self._connection() as connection:
-            return [tuple(row) for row in await connection.fetch(numbered(sql), *params)]
+        with spans.reading("postgres", self.name, sql):
+            async with self._connection() as connection:
+                return [tuple(row) for row in await connection.fetch(numbered(sql), *params)]
 
     async def search(self, sql: str, params: Sequence[Value] = ()) -> list[Row]:
         """Return committed rows of a longer read, within a deadline."""
-        async with self._connection() as connection:
-            found = await connection.fetch(numbered(sql), *params, timeout=SEARCH_DEADLINE_S)
-            return [tuple(row) for row in found]
+        with spans.reading("postgres", self.name, sql):
+            async with self._connection() as connection:
+                found = await connection.fetch(numbered(sql), *params, timeout=SEARCH_DEADLINE_S)
+                return [tuple(row) for row in found]
 
     def measures(self, service: str) -> tuple[Measure, ...]:
         """Return what is told of both roles' connections."""

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from mercato.adapters.sql import spans
 from mercato.adapters.sql.database import Dialect, Row, Step, StorageUnavailable, T, Tx, Value
 from mercato.adapters.sql.sqlite_writer import GROUP_STEPS, GroupWriter
 from mercato.kernel.counting import Measure
@@ -61,7 +62,8 @@ class SqliteDatabase:
 
     async def transact(self, step: Step[T], *, patient: bool = True) -> T:  # noqa: ARG002  nobody is in the way
         """Run `step` with others that wait, in one group; see Database.transact."""
-        return await self._writer.transact(step)
+        with spans.transaction("sqlite", self.path.stem) as begun:
+            return await self._writer.transact(spans.observed(step, begun))
 
     async def write(self, sql: str, params: Sequence[Value] = ()) -> int:
         """Run a step of one statement; return the number of rows it changed."""
@@ -69,7 +71,8 @@ class SqliteDatabase:
         async def step(tx: Tx) -> int:
             return await tx.execute(sql, params)
 
-        return await self._writer.transact(step)
+        with spans.reading("sqlite", self.path.stem, sql):
+            return await self._writer.transact(step)
 
     async def fetch_one(self, sql: str, params: Sequence[Value] = ()) -> Row | None:
         """Return the first committed row, read in the loop."""
@@ -80,7 +83,8 @@ class SqliteDatabase:
         """Return committed rows, read in the loop."""
         self._refuse_if_closed()
         try:
-            return self._reader.execute(sql, params).fetchall()
+            with spans.reading("sqlite", self.path.stem, sql):
+                return self._reader.execute(sql, params).fetchall()
         except sqlite3.OperationalError as error:
             raise StorageUnavailable("The database cannot be read.") from error
 
@@ -90,8 +94,9 @@ class SqliteDatabase:
         loop = asyncio.get_running_loop()
         query = loop.run_in_executor(self._search_thread, self._search, sql, params)
         try:
-            async with asyncio.timeout(SEARCH_DEADLINE_S):
-                return await asyncio.shield(query)
+            with spans.reading("sqlite", self.path.stem, sql):
+                async with asyncio.timeout(SEARCH_DEADLINE_S):
+                    return await asyncio.shield(query)
         except TimeoutError as error:
             self._searcher.interrupt()
             raise StorageUnavailable("The search took too long.") from error

@@ -25,6 +25,7 @@ from mercato.adapters.sql.database import (
     UniqueViolation,
     Value,
 )
+from mercato.kernel import tracing
 
 log = logging.getLogger(__name__)
 
@@ -149,6 +150,8 @@ class GroupWriter:
 
     async def _drain(self) -> None:
         """Carry out groups until nothing waits."""
+        # The task began in the context of the first that came.
+        tracing.enter(None)
         try:
             while self._waiting:
                 # One turn of the loop lets everybody who is ready join the group.

@@ -13,10 +13,11 @@ from mercato.adapters.sql.event_groups import EventGroups
 from mercato.adapters.sql.turns import take_turn, take_turns
 from mercato.adapters.sql.watched import WatchedTx
 from mercato.contracts.audit import recorded
-from mercato.contracts.events import Events, Payload
+from mercato.contracts.events import Events, Payload, Traced
 from mercato.kernel.cause import ByCall, ByEvent, BySystem, Cause, Claim, Note
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Conflict, Unavailable
+from mercato.kernel.tracing import TraceContext, current
 from mercato.messaging.inbox import AlreadyHandled, OutOfTurn
 
 T = TypeVar("T")
@@ -70,27 +71,30 @@ class Steps:
             case ByCall(claim=Claim() as claim):
                 return await self._by_claim(by, claim, work)
             case ByCall() | BySystem():
-                return await self.db.transact(partial(self._carry_out, work, by))
+                return await self.db.transact(partial(self._carry_out, work, by, current()))
 
-    async def _carry_out(self, work: Work[T], by: Cause, tx: Tx) -> T:
+    async def _carry_out(self, work: Work[T], by: Cause, trace: TraceContext | None, tx: Tx) -> T:
+        """Do `work`, and publish its events as part of a trace. The task is another than the caller's."""
         result, events = await _audited(tx, work, by)
-        await self._append(tx, events)
+        await self._append(tx, [(event, trace) for event in events])
         return result
 
     async def _by_event(self, by: ByEvent, work: Work[T]) -> T:
         """Run the step of one event, in a transaction of its own."""
+        trace = current()
 
         async def step(tx: Tx) -> T:
             await take_turn(tx, by)
-            return await self._carry_out(work, by, tx)
+            return await self._carry_out(work, by, trace, tx)
 
         return await self.db.transact(step)
 
     async def _by_claim(self, by: ByCall, claim: Claim, work: Work[T]) -> T:
         """Run the step of a call, if its claim has not passed to another holder; store its answer."""
+        trace = current()
 
         async def step(tx: Tx) -> tuple[T, bytes]:
-            result = await self._carry_out(work, by, tx)
+            result = await self._carry_out(work, by, trace, tx)
             answer = by.answer(result) if by.answer is not None else b""
             await tx.put(
                 f"UPDATE claims SET state = 'done', answer = ? WHERE {_HELD}",
@@ -147,12 +151,12 @@ class Steps:
 
         return await self.db.transact(step)
 
-    async def _append(self, tx: Tx, events: Sequence[Payload]) -> None:
+    async def _append(self, tx: Tx, events: Sequence[Traced]) -> None:
         if events:
             await APPEND[tx.dialect](tx, self.source, events, self._clock())
             tx.after_commit(self._wake)
             if self._told is not None:
-                tx.after_commit(partial(self._told, events))
+                tx.after_commit(partial(self._told, [event for event, _ in events]))
 
 
 async def _audited(tx: Tx, work: Work[T], by: Cause) -> tuple[T, Events]:

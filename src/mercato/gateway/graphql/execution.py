@@ -18,6 +18,7 @@ from mercato.gateway.graphql.completion import Completion
 from mercato.gateway.graphql.errors import Reporter, told
 from mercato.gateway.graphql.failures import Failures
 from mercato.gateway.graphql.plan import Field, Plan
+from mercato.kernel.tracing import Span, span
 
 _ROOT = object()
 """What the fields at the root are had from."""
@@ -148,8 +149,15 @@ class Execution:
 
     async def _call(self, call: _Call) -> Sequence[Value]:
         """Return a value, or an exception, for each object of a call."""
-        binding = call.binding
         objects = call.places[0][1].objects if len(call.places) == 1 else call.objects()
+        with span("load") as loading:
+            if loading.recorded:
+                loading.rename(f"load {call.places[0][0].label}")
+                loading.set("mercato.objects", len(objects))
+            return await self._loaded(call, objects, loading)
+
+    async def _loaded(self, call: _Call, objects: Sequence[Value], loading: Span) -> Sequence[Value]:
+        binding = call.binding
         try:
             if isinstance(binding, Resolve):
                 return [await binding.resolve(self._context, call.args)] * len(objects)
@@ -164,6 +172,7 @@ class Execution:
             found = dict(zip(by_key, values, strict=True))
             return [found[key] for key in keys]
         except Exception as error:  # noqa: BLE001  whatever it is, it becomes the fields' error
+            loading.fail(type(error).__name__)
             return [error] * len(objects)
 
     def _place(self, field: Field, parents: Batch, values: Sequence[Value]) -> None:

@@ -14,6 +14,7 @@ from mercato.gateway.graphql_http.asked import Asked
 from mercato.gateway.graphql_http.counts import NOT_KNOWN, Counts
 from mercato.gateway.graphql_http.documents import Documents
 from mercato.kernel.errors import MercatoError, Unavailable
+from mercato.kernel.tracing import span
 from mercato.web.call import Call
 
 SUBSCRIPTION = "subscription"
@@ -124,8 +125,12 @@ class Operations:
     async def execute(self, prepared: Prepared, call: Call) -> Result:
         """Execute a query or a mutation. Raises Unavailable if it takes too long."""
         try:
-            async with asyncio.timeout(self._deadline_s):
-                result = await prepared.execute(self._context(call))
+            with span(prepared.kind) as operation:
+                operation.set("graphql.operation.type", prepared.kind)
+                async with asyncio.timeout(self._deadline_s):
+                    result = await prepared.execute(self._context(call))
+                if result.errors:
+                    operation.set("mercato.graphql.errors", len(result.errors))
         except TimeoutError:
             late = Unavailable("The operation took too long.")
             self._counts.answered(prepared.kind, answer_of(late))

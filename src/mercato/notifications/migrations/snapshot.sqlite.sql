@@ -1,4 +1,4 @@
--- head: notifications_0002
+-- head: notifications_0003
 CREATE TABLE alembic_version (
 	version_num VARCHAR(32) NOT NULL, 
 	CONSTRAINT alembic_version_pkc PRIMARY KEY (version_num)
@@ -68,7 +68,7 @@ CREATE TABLE notifications (
 	subject VARCHAR(500), 
 	due_at BIGINT, 
 	created_at BIGINT NOT NULL, 
-	sent_at BIGINT, 
+	sent_at BIGINT, traceparent VARCHAR(55), 
 	PRIMARY KEY (tenant_id, id), 
 	CONSTRAINT notifications_status CHECK (status IN ('queued', 'sending', 'sent', 'skipped', 'failed')), 
 	CONSTRAINT notifications_due_at CHECK ((due_at IS NULL) = (status IN ('sent', 'skipped', 'failed')))
@@ -124,4 +124,4 @@ CREATE INDEX notifications_of_template ON notifications (tenant_id, template, cr
 CREATE INDEX notifications_to ON notifications (tenant_id, recipient_key, created_at, id);
 CREATE UNIQUE INDEX outbox_key ON outbox ("key", sequence);
 CREATE INDEX outbox_unsent ON outbox (position) WHERE sent_at IS NULL;
-INSERT INTO alembic_version (version_num) VALUES ('notifications_0002');
+INSERT INTO alembic_version (version_num) VALUES ('notifications_0003');

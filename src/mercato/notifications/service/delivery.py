@@ -17,6 +17,7 @@ from mercato.contracts.stores import Store, StoreDirectory
 from mercato.contracts.users import People, Recipient
 from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Unavailable
+from mercato.kernel.tracing import SpanKind, span
 from mercato.notifications.domain import (
     LINKS,
     WITHOUT_LINK,
@@ -130,8 +131,9 @@ class Delivery:
 
     async def _send(self, known: Notification, mail: Mail) -> tuple[Notification, Deposit | None]:
         try:
-            async with asyncio.timeout(self._terms.timeout_s):
-                deposit = await self._sender.send(mail)
+            with span("mail send", SpanKind.CLIENT):
+                async with asyncio.timeout(self._terms.timeout_s):
+                    deposit = await self._sender.send(mail)
         except MailRefused as refused:
             return known.failed(_without_links(str(refused), mail)), None
         except NotSentNow as later:
@@ -156,7 +158,8 @@ class Delivery:
         if not recipient.is_active:
             raise Skip("the user is disabled")
         link = await self._link(notification)
-        worded = await self._templates.word(letter(notification, store, recipient, link))
+        with span("mail render"):
+            worded = await self._templates.word(letter(notification, store, recipient, link))
         return self._addressed(notification, store, recipient, worded)
 
     async def _link(self, notification: Notification) -> str | None:

@@ -21,7 +21,7 @@ from mercato.notifications.stores.operators import shown_to
 
 _COLUMNS = (
     "tenant_id, id, event_id, template, user_id, order_id, facts, status, attempts, sending, reason,"
-    " recipient, subject, due_at, created_at, sent_at"
+    " recipient, subject, due_at, created_at, sent_at, traceparent"
 )
 _CHANGING = (
     "status = ?, attempts = ?, sending = ?, reason = ?, recipient = ?, recipient_key = ?, subject = ?,"
@@ -54,7 +54,7 @@ class SqlNotifications:
             if standing is not None:
                 await _note(tx, standing)
             if notification is not None:
-                marks = ", ".join("?" * 16)
+                marks = ", ".join("?" * 17)
                 await tx.put(
                     f"INSERT INTO notifications ({_COLUMNS}) VALUES ({marks}) ON CONFLICT DO NOTHING",
                     _values(notification),
@@ -235,6 +235,7 @@ def _values(notification: Notification) -> tuple[Value, ...]:
         _micros(notification.due_at),
         to_micros(notification.created_at),
         _micros(notification.sent_at),
+        notification.traceparent,
     )
 
 
@@ -270,6 +271,7 @@ def _load(row: Row) -> Notification:
         due_at=_moment(row[13]),
         created_at=from_micros(row[14]),
         sent_at=_moment(row[15]),
+        traceparent=row[16],
     )
 
 

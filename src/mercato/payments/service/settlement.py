@@ -18,6 +18,7 @@ from mercato.kernel.clock import Clock
 from mercato.kernel.errors import Conflict, NotFound
 from mercato.kernel.ids import PaymentId, uuid7
 from mercato.kernel.tenancy import TenantId
+from mercato.kernel.tracing import SpanKind, span
 from mercato.kernel.versions import ANY_VERSION, Expected
 from mercato.payments.domain import CheckDelays, InvalidTransition, Payment
 from mercato.payments.ports import (
@@ -127,9 +128,9 @@ class Settlement:
             except InvalidTransition:
                 # Somebody else was faster: it is as they leave it.
                 return await self._left_by_another(await self._load(tenant, payment_id))
-            outcome = await self._ask(payment, lambda provider: provider.charge(request))
+            outcome = await self._ask("charge", payment, lambda provider: provider.charge(request))
         elif payment.status is PaymentStatus.PROCESSING and not self._is_being_charged(payment):
-            outcome = await self._ask(payment, lambda provider: provider.resolve(request))
+            outcome = await self._ask("resolve", payment, lambda provider: provider.resolve(request))
         else:
             return await self._left_by_another(payment)
         if outcome is None:
@@ -207,7 +208,7 @@ class Settlement:
             currency=payment.currency,
             created_at=refund.created_at,
         )
-        outcome = await self._ask(payment, lambda provider: provider.refund(request))
+        outcome = await self._ask("refund", payment, lambda provider: provider.refund(request))
         recorded = await self._store.change(
             tenant, payment_id, self._refund_outcome(payment, refund_id, outcome), by=BySystem(_SYSTEM)
         )
@@ -235,7 +236,7 @@ class Settlement:
     def _still_open(self, payment: Payment) -> tuple[Payment, Events]:
         return payment.still_open(self._delays, at=self._clock())
 
-    async def _ask(self, payment: Payment, call: Callable[[Provider], Awaitable[T]]) -> T | None:
+    async def _ask(self, what: str, payment: Payment, call: Callable[[Provider], Awaitable[T]]) -> T | None:
         """Return the answer of the payment's provider, or None if there is none within the deadline."""
         details = {"provider": payment.provider, "payment": payment.id}
         provider = self._providers.get(payment.provider or "")
@@ -243,8 +244,10 @@ class Settlement:
             log.error("the provider is not set up any more, and cannot be asked", extra=details)
             return None
         try:
-            async with asyncio.timeout(self._timeout_s):
-                return await call(provider)
+            with span(f"{what} {payment.provider}", SpanKind.CLIENT) as asking:
+                asking.set("peer.service", payment.provider or "")
+                async with asyncio.timeout(self._timeout_s):
+                    return await call(provider)
         except (OutcomeUnknown, TimeoutError) as error:
             log.warning("the provider gave no answer", extra=details | {"cause": repr(error)})
         except Exception:
