@@ -48,7 +48,7 @@ def serve_all(*, host: str | None, port: int | None, data: str | None, demo: boo
             # A client like any other: in its own thread, over HTTP.
             threading.Thread(target=_demo, args=(url,), daemon=True).start()
 
-    run_process(chosen, SCHEMAS, lambda: Embedded(chosen).process, ready)
+    run_process(chosen, SCHEMAS, lambda traces: Embedded(chosen, traces=traces).process, ready)
     end()
 
 
@@ -123,11 +123,13 @@ def _built(service: str, chosen: Settings) -> tuple[list[str], Build]:
         from mercato.runtime.edge_live import offered  # noqa: PLC0415
 
         endpoints, graphql = declared(chosen), offered(chosen)
-        return [], lambda write, registry: Edge(chosen, endpoints, write, registry, graphql)
+        return [], lambda write, registry, traces: Edge(
+            chosen, endpoints, write, registry, graphql=graphql, traces=traces
+        )
     from mercato.runtime.apart import Apart  # noqa: PLC0415
 
     locked = [] if chosen.database_url else [service]
-    return locked, lambda write, registry: Apart(service, chosen, write, registry)
+    return locked, lambda write, registry, traces: Apart(service, chosen, write, registry, traces=traces)
 
 
 def _data_of(chosen: Settings) -> str:

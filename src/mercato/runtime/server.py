@@ -8,10 +8,12 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry
 
+from mercato.kernel.tracing import Tracing
 from mercato.runtime import logs
 from mercato.runtime.app import application
 from mercato.runtime.folder import FolderLock
@@ -19,6 +21,7 @@ from mercato.runtime.http_server import HttpServer
 from mercato.runtime.own_metrics import measured
 from mercato.runtime.process import Process
 from mercato.runtime.settings import Settings, reachable
+from mercato.runtime.traces import Traces
 from mercato.web.access_log import Write
 from mercato.web.health import Health, Phase
 from mercato.web.http import LINGER_S, Request, Response
@@ -93,7 +96,7 @@ class Whole:
         self.flush = shell.flush
 
 
-Build = Callable[[Write, CollectorRegistry], Served]
+Build = Callable[[Write, CollectorRegistry, Tracing], Served]
 """Builds what to serve; called in the event loop, with the data folder locked."""
 
 Ready = Callable[[], None]
@@ -105,12 +108,12 @@ class PortInUse(Exception):
 
 
 def run_process(
-    settings: Settings, services: Iterable[str], build: Callable[[], Process], on_ready: Ready
+    settings: Settings, services: Iterable[str], build: Callable[[Tracing], Process], on_ready: Ready
 ) -> None:
     """Serve a process of these services until SIGTERM or SIGINT. Raises PortInUse, FolderInUse."""
 
-    def whole(write: Write, registry: CollectorRegistry) -> Served:
-        process = build()
+    def whole(write: Write, registry: CollectorRegistry, traces: Tracing) -> Served:
+        process = build(traces)
         return Whole(process, *application(process, settings, write, registry))
 
     run(settings, services, whole, on_ready)
@@ -130,13 +133,16 @@ def run(
     `name` tells the process from others in the log. Raises PortInUse, FolderInUse.
     """
     registry = CollectorRegistry()
+    traces = Traces(settings, name, registry)
     write = logs.set_up(settings, registry, name)
     if not shares_port:
         check_port(settings.host, settings.port)
     gc.set_threshold(*_GC_THRESHOLD)
     lock = FolderLock(settings.folder, services)
     try:
-        asyncio.run(_serve(settings, build, write, registry, on_ready))
+        asyncio.run(
+            _serve(settings, partial(build, write, registry, traces.tracing), registry, traces, on_ready)
+        )
     finally:
         lock.release()
 
@@ -163,21 +169,24 @@ def free_port() -> int:
 
 
 async def _serve(
-    settings: Settings, build: Build, write: Write, registry: CollectorRegistry, on_ready: Ready
+    settings: Settings,
+    build: Callable[[], Served],
+    registry: CollectorRegistry,
+    traces: Traces,
+    on_ready: Ready,
 ) -> None:
     async with measured(registry):
-        await _live(settings, build, write, registry, on_ready)
+        await _live(settings, build, traces, on_ready)
 
 
-async def _live(
-    settings: Settings, build: Build, write: Write, registry: CollectorRegistry, on_ready: Ready
-) -> None:
+async def _live(settings: Settings, build: Callable[[], Served], traces: Traces, on_ready: Ready) -> None:
     stopping = _Stopping()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopping.by, number)
     with_parent(stopping.wanted.set)
-    served = build(write, registry)
+    served = build()
+    traces.start()
     stop = asyncio.create_task(stopping.wanted.wait())
     starting = asyncio.create_task(served.start(), name="start")
     try:
@@ -201,6 +210,7 @@ async def _live(
         starting.cancel()
         await asyncio.gather(starting, return_exceptions=True)
         await served.stop()
+        await traces.close()
         served.flush()
         logs.tell_rest()
     log.info("stopped")

@@ -24,7 +24,7 @@ _SECRET_LENGTH = 8
 
 
 class Alias(msgspec.Struct, frozen=True):
-    """Another name of a setting, as the environments of the Go services have it."""
+    """Another name of a setting, as the environments of the Go services or OpenTelemetry have it."""
 
     of: str
     """The setting's field."""
@@ -48,6 +48,10 @@ ALIASES: dict[str, Alias] = {
             "fatal": "error",
         },
     ),
+    "OTEL_EXPORTER_OTLP_ENDPOINT": Alias("traces_endpoint"),
+    "OTEL_EXPORTER_OTLP_HEADERS": Alias("traces_headers"),
+    "OTEL_SERVICE_NAME": Alias("traces_service"),
+    "OTEL_RESOURCE_ATTRIBUTES": Alias("traces_resource"),
 }
 """By variable. A setting's own name wins, wherever it is set; an empty alias is none."""
 
@@ -276,6 +280,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["auto", "json", "pretty"], _doc("how it is logged; auto is pretty on a terminal")
     ] = "auto"
     access_log: Annotated[bool, _doc("whether each request is logged")] = True
+    traces: Annotated[
+        Literal["off", "console", "file", "otlp"],
+        _doc("where recorded traces go: the console, a file in the data folder, or a collector by OTLP"),
+    ] = "off"
+    traces_sample: Annotated[float, _doc("share of the traces that is recorded, from 0 to 1", ge=0, le=1)] = (
+        0.01
+    )
+    traces_endpoint: Annotated[
+        str, _doc("the collector's URL, to which /v1/traces is added: OTLP over HTTP", min_length=1)
+    ] = "http://localhost:4318"
+    traces_headers: Annotated[
+        str, _doc("headers for the collector, as name=value,name=value", secret=True)
+    ] = ""
+    traces_service: Annotated[
+        str, _doc("service.name of the process in traces; empty: mercato, or mercato- and its service")
+    ] = ""
+    traces_resource: Annotated[
+        str, _doc("what else is told of the process in traces, as name=value,name=value")
+    ] = ""
 
     __repr__ = discreet
 
