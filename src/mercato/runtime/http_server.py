@@ -14,6 +14,8 @@ from mercato.web.rsgi import Answers, RsgiApp
 from mercato.web.sockets import Sockets
 
 HEADER_DEADLINE_MS = 10_000
+WRITE_DEADLINE_MS = 30_000
+"""How long a client may take nothing of what is sent to it."""
 _BACKLOG = 1024
 """How many connections may wait to be accepted. granian serves no more than so many at a time, either."""
 
@@ -75,5 +77,9 @@ def _bound(host: str, port: int) -> int:
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            # Connections inherit it. The server itself would wait for ever for a client that reads nothing,
+            # and lets in no others beyond so many.
+            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, WRITE_DEADLINE_MS)
         opened.bind((host, port))
         return opened.detach()

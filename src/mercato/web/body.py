@@ -1,6 +1,7 @@
 """Reading bodies: never more than the endpoint takes, and never longer than a deadline."""
 
 import asyncio
+import time
 from collections.abc import AsyncGenerator, AsyncIterable, Mapping
 
 from mercato.kernel.errors import BadRequest
@@ -8,6 +9,8 @@ from mercato.web.errors import PayloadTooLarge
 
 BODY_DEADLINE_S = 20.0
 """For a whole body; of one that is read while it arrives, for each piece."""
+LEAST_RATE = 500
+"""Bytes a second that such a one has to come with once that is over, as Apache's mod_reqtimeout has it."""
 
 
 async def collect(headers: Mapping[str, str], chunks: AsyncIterable[bytes], limit: int) -> bytes:
@@ -30,19 +33,25 @@ async def collect(headers: Mapping[str, str], chunks: AsyncIterable[bytes], limi
 async def pieces(
     headers: Mapping[str, str], chunks: AsyncIterable[bytes], limit: int
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the body as it arrives. Raises PayloadTooLarge, and BadRequest for one that stands still."""
+    """Yield the body as it arrives.
+
+    Raises PayloadTooLarge, and BadRequest for one that stands still, or trickles. What counts is the time
+    that was waited for the sender.
+    """
     check_declared(headers, limit)
-    size = 0
+    size, waited = 0, 0.0
     arriving = aiter(chunks)
     while True:
+        began = time.monotonic()
         try:
-            async with asyncio.timeout(BODY_DEADLINE_S):
+            async with asyncio.timeout(min(BODY_DEADLINE_S, BODY_DEADLINE_S + size / LEAST_RATE - waited)):
                 chunk = await anext(arriving)
         except StopAsyncIteration:
             return
         except TimeoutError:
             raise BadRequest("The body did not arrive in time.") from None
         size += len(chunk)
+        waited += time.monotonic() - began
         if size > limit:
             raise _too_large(limit)
         yield chunk

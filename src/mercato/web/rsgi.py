@@ -26,6 +26,8 @@ _DRAINED = 16 * 1024
 _CLOSE: Header = ("connection", "close")
 _LINGER_S = 10.0
 """How long the rest of a body that was refused is read and dropped."""
+_LINGER_BYTES = 16 << 20
+"""And how much of it: whoever still sends then does not want to read."""
 _SILENCE_S = 1.0
 """How long the next piece of it is waited for."""
 
@@ -127,10 +129,10 @@ class _Body:
         """
         with suppress(TimeoutError, BadRequest, StopAsyncIteration):
             async with asyncio.timeout(_LINGER_S):
-                arriving = aiter(self)
-                while True:
+                arriving, dropped = aiter(self), 0
+                while dropped < _LINGER_BYTES:
                     async with asyncio.timeout(_SILENCE_S):
-                        await anext(arriving)
+                        dropped += len(await anext(arriving))
         # The connection is open for as long as anything holds on to these, and whoever has read of them may.
         self._arriving = self._transport = None
 
