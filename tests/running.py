@@ -204,6 +204,10 @@ class Platform:
             return self.url
         return self.environment()[f"MERCATO_{process.upper()}_URL"]
 
+    def port_of(self, process: str) -> int:
+        """Return where a process listens; in one process, all do at one port."""
+        return int(self._url_of(process).rpartition(":")[2])
+
     def lines(self, process: str = "") -> list[dict[str, Any]]:
         """Return what was logged; of one process, where each service is one."""
         found = [msgspec.json.decode(line) for line in self.log().split("\n")[:-1] if line.startswith("{")]

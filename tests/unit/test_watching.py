@@ -1,11 +1,14 @@
-"""Alerts, their pages and the dashboards belong together: none is without the other."""
+"""Alerts, their pages and dashboards, as they are written: none is without what belongs to it."""
 
 import re
 from collections import Counter
 
+import msgspec
+import pytest
 import yaml
 
-from tests.watching import PAGES, PROMETHEUS, ROOT, alerts, names, rules, selected
+from mercato.runtime.settings import Settings, variable
+from tests.watching import PAGES, PROMETHEUS, ROOT, alerts, dashboards, names, panels, rules, selected
 
 PAGE_PARTS = ("What users notice", "See for yourself", "Likely causes", "What to do", "It is over when")
 LINK = re.compile(r"\]\(([^)#\s]+)(?:#([^)\s]+))?\)")
@@ -79,3 +82,53 @@ def test_what_is_recorded_is_named_for_what_it_is_by() -> None:
     for rule in rules():
         if "record" in rule:
             assert re.fullmatch(r"[a-z_]+:mercato_[a-z_]+:[a-z0-9_]+", rule["record"]), rule["record"]
+
+
+def test_dashboards_are_four_each_with_an_address_and_a_title_of_its_own() -> None:
+    boards = dashboards()
+    assert set(boards) == {"service", "events", "business", "tenants"}
+    assert {board["uid"] for board in boards.values()} == {f"mercato-{name}" for name in boards}
+    assert {board["title"] for board in boards.values()} == {f"Mercato: {name}" for name in boards}
+
+
+@pytest.mark.parametrize("name", ["service", "events", "business", "tenants"])
+def test_a_dashboard_can_be_shown_on_any_prometheus_and_tells_its_units(name: str) -> None:
+    board = dashboards()[name]
+    variables = {each["name"]: each for each in board["templating"]["list"]}
+    assert variables["datasource"]["type"] == "datasource"
+    assert [
+        number for number, count in Counter(each["id"] for each in board["panels"]).items() if count > 1
+    ] == []
+    assert [
+        title for title, count in Counter(each["title"] for each in board["panels"]).items() if count > 1
+    ] == []
+    sources = [each.get("datasource") for each in variables.values() if each["type"] == "query"]
+    for panel in panels(board):
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        sources += [panel["datasource"], *(target["datasource"] for target in panel["targets"])]
+        letters = [target["refId"] for target in panel["targets"]]
+        assert len(set(letters)) == len(letters), panel["title"]
+    assert [each for each in sources if each != {"type": "prometheus", "uid": "${datasource}"}] == []
+
+
+@pytest.mark.parametrize("name", ["service", "events", "business", "tenants"])
+def test_panels_lie_side_by_side_and_not_on_each_other(name: str) -> None:
+    taken: dict[tuple[int, int], str] = {}
+    for panel in dashboards()[name]["panels"]:
+        place = panel["gridPos"]
+        assert place["x"] + place["w"] <= 24, panel["title"]
+        for x in range(place["x"], place["x"] + place["w"]):
+            for y in range(place["y"], place["y"] + place["h"]):
+                assert (x, y) not in taken, f"{panel['title']} lies on {taken[x, y]}"
+                taken[x, y] = panel["title"]
+
+
+def test_pages_name_settings_and_log_lines_that_there_are() -> None:
+    code = "\n".join(path.read_text() for path in (ROOT / "src").rglob("*.py"))
+    settings = {variable(field.name) for field in msgspec.structs.fields(Settings)}
+    for page in PAGES.glob("*.md"):
+        text = page.read_text()
+        for setting in set(re.findall(r"MERCATO_[A-Z]+(?:_[A-Z]+)*\b", text)):
+            assert setting in settings, f"{page.name}: {setting}"
+        for event in re.findall(r'"event":"([^"]+)"', text):
+            assert f'"{event}"' in code, f"{page.name}: {event}"
