@@ -14,6 +14,7 @@ _FOUND: dict[str, Callable[[], bool]] = {
     "redis": lambda: redis_server.binary() is not None,
     "prometheus": lambda: prometheus_server.binary() is not None,
     "pgbouncer": lambda: shutil.which("pgbouncer", path=f"{os.environ.get('PATH')}:/usr/sbin") is not None,
+    "faketime": lambda: shutil.which("faketime") is not None,
 }
 
 

@@ -3,8 +3,9 @@
 import os
 import random
 import re
-import time
 from typing import NewType
+
+from mercato.kernel.clock import now_ms
 
 UserId = NewType("UserId", str)
 ProductId = NewType("ProductId", str)
@@ -34,7 +35,7 @@ def uuid7() -> str:
     a clock that stands still or steps back keeps the order.
     """
     global _last_ms, _last_rand  # noqa: PLW0603  one counter per process is the method itself
-    now = time.time_ns() // 1_000_000
+    now = now_ms()
     if now > _last_ms:
         _last_ms = now
         # The top bit is left free so that counting up cannot overflow.
@@ -51,12 +52,18 @@ def uuid7() -> str:
     )
 
 
+def begin_anew() -> None:
+    """Let ids be by the clock again, which was set back: those from now on may sort before earlier ones."""
+    global _last_ms  # noqa: PLW0603  see uuid7
+    _last_ms = 0
+
+
 def id_in(seconds: int, *, after: str | None = None) -> str:
     """Return an id that sorts after `after`, and after all that this process makes within that time.
 
     It names no object: it divides earlier ids from later ones.
     """
-    ms = max(time.time_ns() // 1_000_000, _last_ms) + seconds * 1000
+    ms = max(now_ms(), _last_ms) + seconds * 1000
     if after is not None:
         ms = max(ms, int(after[:8] + after[9:13], 16) + 1)
     return f"{ms >> 16:08x}-{ms & 0xFFFF:04x}-7fff-bfff-ffffffffffff"

@@ -57,6 +57,8 @@ def measures_of(process: Process) -> list[Measure]:
     for parts in process.composition.services.values():
         found += (*parts.measures, *parts.steps.db.measures(parts.name))
     found += (*process.composition.measures, *process.composition.limits.measures)
+    if process.timekeeper is not None:
+        found.append(process.timekeeper.measure)
     if process.composition.bus is not None:
         found += _of_bus(process.composition.bus)
     return found

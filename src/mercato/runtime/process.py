@@ -25,6 +25,7 @@ from mercato.messaging.relay import Relay
 from mercato.messaging.replicas import Alone, Replicas
 from mercato.messaging.sending import told_by
 from mercato.runtime.folder import SCHEMAS
+from mercato.runtime.timekeeping import timekeeper
 from mercato.web.auth import Authenticator, FindStore
 from mercato.web.idempotency import KEPT, LEASE, RENEW_S
 from mercato.web.limits import Limiter
@@ -88,6 +89,7 @@ class Process:
         """Which replica it is: another one at each start."""
         self._clock = clock
         services = composition.services
+        self.timekeeper = timekeeper([parts.steps.db for parts in services.values()], composition.shared)
         self.outboxes = {name: SqlOutbox(parts.steps.db) for name, parts in services.items()}
         self.inbox_stores = {name: SqlInbox(parts.steps) for name, parts in services.items()}
         self.relays: dict[str, Relay] = {}
@@ -163,6 +165,8 @@ class Process:
             workers.append((f"{parts.name}-claims", _claims_purge(parts, self._clock)))
             workers.append((f"{parts.name}-leases", _claims_renewal(parts, self._clock)))
         workers += self.composition.workers
+        if self.timekeeper is not None:
+            workers.append(("clock", self.timekeeper.run))
         shared = self.composition.shared
         workers += () if shared is None else shared.workers
         self._working = [asyncio.create_task(worker(), name=name) for name, worker in workers]
@@ -173,6 +177,9 @@ class Process:
 
         Where there may be other processes, each claim's lease runs out by itself: nobody renews it.
         """
+        if self.timekeeper is not None and self.timekeeper.needed:
+            # Nothing is to be made by a clock that is wrong.
+            await self.timekeeper.look()
         for name, parts in self.composition.services.items():
             reason = await wanting(parts.steps.db, SCHEMAS[name])
             if reason is not None:

@@ -10,7 +10,7 @@ from mercato.adapters.identity.attempts import LinkLimit, MemoryAttempts
 from mercato.adapters.identity.cut_list import HeardCuts, NoUnheardTokens
 from mercato.adapters.identity.revocations import Revocations
 from mercato.adapters.redis.attempts import SharedAttempts, SharedLinkLimit
-from mercato.adapters.redis.connection import RedisLink
+from mercato.adapters.redis.connection import PATIENT_S, RedisLink
 from mercato.adapters.redis.cuts import RedisCutList
 from mercato.adapters.redis.limits import SharedLimits
 from mercato.adapters.redis.signals import RedisSignals
@@ -73,6 +73,11 @@ class Shared:
     async def check(self) -> bool:
         """Say whether Redis works, and others are heard."""
         return self.link.up and self.signals.hearing
+
+    async def time(self) -> float:
+        """Return the time that it is there, in seconds since the epoch. Raises Unavailable."""
+        seconds, micros = await self.link.call(lambda client: client.time(), deadline_s=PATIENT_S)
+        return float(seconds) + float(micros) / 1_000_000
 
     async def close(self) -> None:
         """Close every connection."""
