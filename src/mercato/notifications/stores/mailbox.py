@@ -3,6 +3,8 @@
 It is as good as any mailbox: whoever reads it has the links in it.
 """
 
+import asyncio
+
 import msgspec
 
 from mercato.adapters.sql.database import Database, Row, Tx
@@ -16,20 +18,53 @@ _encode = msgspec.json.Encoder().encode
 _mail = msgspec.json.Decoder(Mail).decode
 
 
-# On PostgreSQL, where many may do this at once, mails are counted where events are; and on from those that
-# are there, which another instance may have counted.
-_COUNTED = (
-    "counted AS (INSERT INTO outbox_sequences (key, last)"
-    " SELECT ?, COALESCE(max(number), 0) + 1 FROM mailbox WHERE tenant_id = ?"
-    " ON CONFLICT (key) DO UPDATE SET last = GREATEST(outbox_sequences.last + 1, excluded.last)"
-    " RETURNING last),"
-    " trimmed AS (DELETE FROM mailbox WHERE tenant_id = ? AND number <= (SELECT last FROM counted) - ?)"
+_MOST_STORES = 1_000
+_TAKE = (
+    "INSERT INTO outbox_sequences (key, last)"
+    " SELECT ?, COALESCE(max(number), 0) + ? FROM mailbox WHERE tenant_id = ?"
+    " ON CONFLICT (key) DO UPDATE SET last = GREATEST(outbox_sequences.last + ?, excluded.last)"
+    " RETURNING last"
 )
+_TRIM = "DELETE FROM mailbox WHERE tenant_id = ? AND number <= ?"
 _DEPOSIT = (
     "INSERT INTO mailbox (tenant_id, id, number, notification_id, sending, user_id, mail)"
-    " SELECT ?, ?, counted.last, ?, CAST(? AS INTEGER), ?, ? FROM counted"
-    " ON CONFLICT (tenant_id, notification_id, sending) DO NOTHING"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (tenant_id, notification_id, sending) DO NOTHING"
 )
+
+
+class _Numbers:
+    """Numbers of mails where many leave some at once: taken a few at a time, so that nobody waits for others.
+
+    They go on from those that are there, which another instance may have counted. Some are never used.
+    """
+
+    def __init__(self, db: Database, *, keep: int) -> None:
+        self._db = db
+        self._keep = keep
+        self._at_once = max(1, keep // 20)
+        self._left: dict[TenantId, range] = {}
+        self._taking = asyncio.Lock()
+
+    async def next(self, tenant: TenantId) -> int:
+        """Return a number that no other mail of the store has. Raises Unavailable."""
+        async with self._taking:
+            left = self._left.pop(tenant, range(0)) or await self._take(tenant)
+            while len(self._left) >= _MOST_STORES:
+                self._left.pop(next(iter(self._left)))
+            self._left[tenant] = left[1:]
+            return left[0]
+
+    async def _take(self, tenant: TenantId) -> range:
+        """Take some numbers, and make room for as many mails."""
+
+        async def step(tx: Tx) -> int:
+            row = await tx.fetch_one(_TAKE, (f"{tenant}/mailbox/mails", self._at_once, tenant, self._at_once))
+            assert row is not None  # noqa: S101  it returns what it writes
+            await tx.put(_TRIM, (tenant, row[0] - self._keep))
+            return int(row[0])
+
+        last = await self._db.transact(step)
+        return range(last - self._at_once + 1, last + 1)
 
 
 class LocalMailbox:
@@ -42,31 +77,26 @@ class LocalMailbox:
         """`keep` is how many emails it keeps of each store."""
         self._db = db
         self._keep = keep
+        self._numbers = _Numbers(db, keep=keep)
 
     async def send(self, mail: Mail) -> Deposit:
-        """Leave an email to be put into the mailbox, which is done once, however often it is left."""
+        """Leave an email to be put into the mailbox, which is done once, however often it is left.
+
+        Raises Unavailable.
+        """
         mail_id, content = uuid7(), _encode(mail).decode()
+        about = (mail.notification_id, mail.sending, mail.user_id, content)
+        if self._db.dialect == "postgres":
+            number = await self._numbers.next(mail.tenant)
+            return lambda tx: tx.put(_DEPOSIT, (mail.tenant, mail_id, number, *about))
 
         async def deposit(tx: Tx) -> None:
-            if tx.dialect == "postgres":
-                about = (mail.tenant, mail_id, mail.notification_id, mail.sending, mail.user_id, content)
-                counted = (f"{mail.tenant}/mailbox/mails", mail.tenant, mail.tenant, self._keep)
-                await tx.put(_DEPOSIT, (*counted, *about), given=_COUNTED)
-                return
             added = await tx.execute(
                 "INSERT INTO mailbox (tenant_id, id, number, notification_id, sending, user_id, mail)"
                 " SELECT ?, ?, COALESCE(max(number), 0) + 1, ?, CAST(? AS INTEGER), ?, ? FROM mailbox"
                 " WHERE tenant_id = ?"
                 " ON CONFLICT (tenant_id, notification_id, sending) DO NOTHING",
-                (
-                    mail.tenant,
-                    mail_id,
-                    mail.notification_id,
-                    mail.sending,
-                    mail.user_id,
-                    content,
-                    mail.tenant,
-                ),
+                (mail.tenant, mail_id, *about, mail.tenant),
             )
             if added:
                 await tx.execute(
