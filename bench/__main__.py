@@ -14,7 +14,16 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="one short round of everything: only a glance")
     chosen = parser.parse_args()
     quick = Plan(
-        rounds=1, starts=2, read_s=1, write_s=1, warm_up_s=1, catalogue=20_000, lists_s=1, events=2_000
+        rounds=1,
+        starts=2,
+        read_s=1,
+        write_s=1,
+        warm_up_s=1,
+        catalogue=20_000,
+        lists_s=1,
+        events=2_000,
+        overload_s=5,
+        noisy_s=2,
     )
     figures = measure(
         quick if chosen.quick else Plan(), lambda step: print(f"measuring: {step}", file=sys.stderr)

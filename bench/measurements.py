@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from bench import cluster, graphql_shop
+from bench import cluster, graphql_shop, noisy_tenant, overload
 from bench.client import Outcome, ask, drive, request
 from bench.figures import Figure, Target
 from bench.inserts import grouped_inserts
@@ -22,7 +22,7 @@ _Progress = Callable[[str], None]
 
 
 class Plan(msgspec.Struct, frozen=True):
-    """How much is measured. The defaults take about five minutes, half of them to make the catalogue."""
+    """How much is measured. The defaults take about eight minutes, a third of them to make the catalogue."""
 
     rounds: int = 3
     """How often each measurement alternates with its ceiling."""
@@ -36,6 +36,9 @@ class Plan(msgspec.Struct, frozen=True):
     lists_s: float = 4.0
     events: int = 20_000
     """Events that wait for a relay."""
+    overload_s: float = 60.0
+    noisy_s: float = 4.0
+    """How long a store's orders arrive alone, and beside a noisy store, in each round."""
 
 
 def measure(plan: Plan, tell: _Progress) -> list[Figure]:
@@ -64,6 +67,10 @@ def measure(plan: Plan, tell: _Progress) -> list[Figure]:
     )
     tell("GraphQL")
     figures += graphql_shop.measure(plan.rounds, plan.read_s / 4)
+    tell("overload")
+    figures += overload.measure(plan.overload_s, plan.write_s)
+    tell("noisy stores")
+    figures += noisy_tenant.measure(plan.rounds, plan.noisy_s, ["advanced"])
     return figures
 
 

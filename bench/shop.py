@@ -33,9 +33,9 @@ class Shop:
         return request("GET", self.page(), {"x-tenant-id": STORE})
 
 
-def open_shop(port: int) -> Shop:
+def open_shop(port: int, store: str = STORE) -> Shop:
     """Open a store on a platform that has none of that name."""
-    admin = _post(port, "/api/v1/tenants", {"id": STORE, "name": "Bench", "admin": _person("admin")}, {})
+    admin = _post(port, "/api/v1/tenants", {"id": store, "name": store, "admin": _person("admin")}, {})
     products = []
     for number in range(PRODUCTS):
         product = {
@@ -48,7 +48,7 @@ def open_shop(port: int) -> Shop:
         }
         headers = {"authorization": f"Bearer {admin['token']}"}
         products.append(str(_post(port, "/api/v1/products", product, headers)["id"]))
-    named = {"x-tenant-id": STORE}
+    named = {"x-tenant-id": store}
     tokens = [
         str(_post(port, "/api/v1/users/register", _person(f"customer{number}"), named)["token"])
         for number in range(CUSTOMERS)

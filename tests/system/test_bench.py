@@ -21,14 +21,17 @@ def test_every_measurement_finds_a_number() -> None:
         catalogue=2_000,
         lists_s=0.5,
         events=200,
+        overload_s=0.5,
+        noisy_s=0.3,
     )
 
     figures = measure(glance, lambda _: None)
 
     on_postgres = 0 if "PostgreSQL" in missing() else 3
     through_rabbitmq = 0 if missing() else 2
-    assert len(figures) == 12 + on_postgres + through_rabbitmq
-    assert all(figure.value > 0 for figure in figures)
+    assert len(figures) == 17 + on_postgres + through_rabbitmq
+    # In so short a time nothing may be refused.
+    assert all(figure.value > 0 for figure in figures if "refusal" not in figure.name)
     told = msgspec.json.decode(as_json(figures))
     assert [each["name"] for each in told["figures"]] == [figure.name for figure in figures]
     assert len(table(figures).splitlines()) == 2 + len(figures)
