@@ -14,6 +14,7 @@ from mercato.kernel.money import Amount, to_decimal, to_minor
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import TenantId
 from mercato.web.access_log import AccessLog
+from mercato.web.admission import Admission
 from mercato.web.asgi import AsgiApp
 from mercato.web.call import Call
 from mercato.web.cors import Cors
@@ -156,6 +157,7 @@ def open_shop(
     origins: tuple[str, ...] = (),
     clock: FakeClock | None = None,
     deadline_s: float = 30,
+    admission: Admission | None = None,
 ) -> Shop:
     clock = clock or FakeClock()
     log: list[bytes] = []
@@ -171,5 +173,6 @@ def open_shop(
         metrics=RequestMetrics(registry),
         hash_secret=HASH_SECRET,
         deadline_s=deadline_s,
+        admission=admission,
     )
     return Shop(AsgiApp(shell), shell, clock, registry, log)
