@@ -10,7 +10,7 @@ def figures(measures: Iterable[Measure]) -> dict[tuple[str, ...], float]:
     found: dict[tuple[str, ...], float] = {}
     for each in measures:
         if isinstance(each, Histogram):
-            found[each.name, *each.values] = each.buckets()[-1][1]
+            found[each.name, *each.values] = each.told()[-1][1]
         else:
             found |= {(each.name, *values): figure for values, figure in each.read().items()}
     return {name: figure for name, figure in found.items() if figure}

@@ -50,11 +50,39 @@ class Counter(Reading):
         self._counts[values] = self._counts.get(values, 0) + by
 
     def _counted(self) -> Mapping[Values, int]:
-        return self._counts
+        # A copy: some are counted by other threads, such as failures.
+        return dict(self._counts)
 
 
-class Histogram:
-    """How large something was, by bounds, each time; one series, under fixed values of its labels."""
+class Buckets:
+    """How large something was, each time: how often by bounds, and the sum."""
+
+    __slots__ = ("_bounds", "_counts", "sum")
+
+    def __init__(self, bounds: tuple[float, ...] = SECONDS) -> None:
+        self._bounds = bounds
+        self._counts = [0] * (len(bounds) + 1)
+        self.sum = 0.0
+
+    def observe(self, value: float) -> None:
+        """Count one."""
+        self._counts[bisect_left(self._bounds, value)] += 1
+        self.sum += value
+
+    def told(self) -> list[tuple[str, float]]:
+        """Return the bounds, each with how many were at most that."""
+        found: list[tuple[str, float]] = []
+        total = 0
+        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
+            total += count
+            found.append((bound, float(total)))
+        return found
+
+
+class Histogram(Buckets):
+    """Buckets with a name: one series, under fixed values of its labels."""
+
+    __slots__ = ("description", "labels", "name", "values")
 
     def __init__(
         self,
@@ -65,27 +93,11 @@ class Histogram:
         values: Values = (),
         bounds: tuple[float, ...] = SECONDS,
     ) -> None:
+        super().__init__(bounds)
         self.name = name
         self.description = description
         self.labels = labels
         self.values = values
-        self._bounds = bounds
-        self._counts = [0] * (len(bounds) + 1)
-        self.sum = 0.0
-
-    def observe(self, value: float) -> None:
-        """Count one."""
-        self._counts[bisect_left(self._bounds, value)] += 1
-        self.sum += value
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return the bounds, each with how many were at most that."""
-        found: list[tuple[str, float]] = []
-        total = 0
-        for bound, count in zip((*map(str, self._bounds), "+Inf"), self._counts, strict=True):
-            total += count
-            found.append((bound, float(total)))
-        return found
 
 
 class CacheCounts:

@@ -94,8 +94,13 @@ class Bus(Publisher, Protocol):
         """Return how it is."""
         ...
 
+    @property
+    def has_queues(self) -> bool:
+        """Whether events wait in queues of the broker for consumers of this process."""
+        ...
+
     async def depths(self) -> Mapping[str, int]:
-        """Return how many events wait in each queue of this process's consumers, in the broker.
+        """Return how many events wait in each of those queues.
 
         Raises Unavailable, or what its library raises.
         """

@@ -54,7 +54,7 @@ class Dependencies(Collector):
         for known in self._known.values():
             for outcome, count in known.outcomes.items():
                 calls.add_metric([known.name, outcome.value], count)
-            seconds.add_metric([known.name], known.timed.buckets(), known.timed.seconds)
+            seconds.add_metric([known.name], known.timed.told(), known.timed.sum)
         yield calls
         yield seconds
 

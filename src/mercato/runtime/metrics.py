@@ -3,11 +3,11 @@
 import logging
 from collections.abc import Callable, Iterator, Sequence
 
-from prometheus_client import CollectorRegistry, Counter, Metric
+from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
-from mercato.kernel.counting import Histogram, Measure, Reading
+from mercato.kernel.counting import Counter, Histogram, Measure, Reading
 from mercato.messaging.bus import Bus, BusState
 from mercato.runtime.process import Process
 
@@ -32,7 +32,7 @@ class Measures(Collector):
                 family = families[each.name] = _family(each)
             if isinstance(each, Histogram):
                 assert isinstance(family, HistogramMetricFamily)  # noqa: S101  a name is of one kind
-                family.add_metric(each.values, each.buckets(), each.sum)
+                family.add_metric(each.values, each.told(), each.sum)
                 continue
             assert isinstance(family, CounterMetricFamily | GaugeMetricFamily)  # noqa: S101
             for values, figure in each.read().items():
@@ -93,7 +93,7 @@ def _now(bus: Bus, read: Callable[[BusState], float]) -> Callable[[], dict[tuple
 
 
 class FailureCounter(logging.Handler):
-    """Counts warnings and errors, so that whatever is logged as one can be alerted on.
+    """Counts warnings and errors, so that whatever is logged as one can be alerted on; one at a time.
 
     Mercato's own log messages are constants, which bounds the labels; others' are not told.
     """
@@ -101,14 +101,12 @@ class FailureCounter(logging.Handler):
     def __init__(self, registry: CollectorRegistry) -> None:
         super().__init__(logging.WARNING)
         self._failures = Counter(
-            "mercato_failures",
-            "Warnings and errors logged.",
-            ["level", "logger", "event"],
-            registry=registry,
+            "mercato_failures", "Warnings and errors logged.", ("level", "logger", "event")
         )
+        Measures(registry).add([self._failures])
 
     def emit(self, record: logging.LogRecord) -> None:
         """Count one record."""
         own = record.name.startswith("mercato.")
         event = str(record.msg) if own else "other"
-        self._failures.labels(record.levelname.lower(), record.name if own else "other", event).inc()
+        self._failures.add(record.levelname.lower(), record.name if own else "other", event)

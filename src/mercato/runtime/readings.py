@@ -42,16 +42,26 @@ class Readings:
                 self._own.append(_gauge(gauge.name, gauge.description, gauge.labels, figures))
                 self._sources[name].append(_read_into(figures, gauge.read))
         bus = process.composition.bus
-        if bus is not None:
+        self._has_queues = bus is not None and bus.has_queues
+        if bus is not None and bus.has_queues:
             self._sources["bus"] = [self._read_queues(bus)]
 
     @property
     def measures(self) -> list[Measure]:
         """Return what is told of them."""
+        found: list[Measure] = [*self._own]
+        if self._has_queues:
+            queues = "Events that wait in a queue of the broker: a service's own, or of what it refused."
+            found.append(_gauge("mercato_queue_depth", queues, ("queue",), self._queues))
+        if self._process.outboxes:
+            found += self._of_events()
+        return found
+
+    def _of_events(self) -> list[Measure]:
         return [
             _gauge(
                 "mercato_outbox_unsent",
-                f"Events that no bus has confirmed, counted up to {MOST_COUNTED}.",
+                f"Events that no bus has confirmed; counted up to {MOST_COUNTED}.",
                 ("service",),
                 self._unsent,
             ),
@@ -68,13 +78,6 @@ class Readings:
                 ("service", "state"),
                 self._parked,
             ),
-            _gauge(
-                "mercato_queue_depth",
-                "Events that wait in a queue of the broker, of a service or of what it refused.",
-                ("queue",),
-                self._queues,
-            ),
-            *self._own,
         ]
 
     async def read(self) -> None:

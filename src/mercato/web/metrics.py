@@ -5,7 +5,6 @@ asked for: prometheus-client's own counters take a lock at each step, which cost
 all the counting.
 """
 
-from bisect import bisect_left
 from collections.abc import Awaitable, Callable, Iterator
 
 from prometheus_client import CollectorRegistry, Metric
@@ -13,35 +12,10 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Histo
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from mercato.kernel.counting import Buckets
 from mercato.web.call import Call
 from mercato.web.endpoint import PUBLIC, Routes
 from mercato.web.http import Response
-
-_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
-
-
-class Timed:
-    """How long calls of one kind took: how many by bucket, and the sum."""
-
-    __slots__ = ("counts", "seconds")
-
-    def __init__(self) -> None:
-        self.counts = [0] * (len(_SECONDS) + 1)
-        self.seconds = 0.0
-
-    def add(self, seconds: float) -> None:
-        """Count one that took so long."""
-        self.counts[bisect_left(_SECONDS, seconds)] += 1
-        self.seconds += seconds
-
-    def buckets(self) -> list[tuple[str, float]]:
-        """Return the bounds with how many requests took at most that long."""
-        found: list[tuple[str, float]] = []
-        total = 0
-        for bound, count in zip((*map(str, _SECONDS), "+Inf"), self.counts, strict=True):
-            total += count
-            found.append((bound, float(total)))
-        return found
 
 
 class RequestMetrics(Collector):
@@ -49,7 +23,7 @@ class RequestMetrics(Collector):
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self._counts: dict[tuple[str, int, str], int] = {}
-        self._timed: dict[str, Timed] = {}
+        self._timed: dict[str, Buckets] = {}
         self._shed: dict[str, int] = {}
         self._in_flight: Callable[[], int] = int
         self._waiting: Callable[[], int] = int
@@ -65,8 +39,8 @@ class RequestMetrics(Collector):
         self._counts[key] = self._counts.get(key, 0) + 1
         timed = self._timed.get(route)
         if timed is None:
-            timed = self._timed[route] = Timed()
-        timed.add(seconds)
+            timed = self._timed[route] = Buckets()
+        timed.observe(seconds)
 
     def shed(self, reason: str) -> None:
         """Count a request that was refused because too much was asked for."""
@@ -86,7 +60,7 @@ class RequestMetrics(Collector):
             labels=["route"],
         )
         for route, timed in self._timed.items():
-            seconds.add_metric([route], timed.buckets(), timed.seconds)
+            seconds.add_metric([route], timed.told(), timed.sum)
         yield seconds
         shed = CounterMetricFamily(
             "mercato_requests_shed", "Requests refused because too much was asked for.", labels=["reason"]
@@ -98,7 +72,7 @@ class RequestMetrics(Collector):
             "mercato_http_requests_in_flight", "Requests being answered.", self._in_flight()
         )
         yield GaugeMetricFamily(
-            "mercato_requests_waiting", "Those of them that wait their turn.", self._waiting()
+            "mercato_requests_waiting", "Requests that wait their turn to be answered.", self._waiting()
         )
 
 

@@ -92,6 +92,11 @@ class RabbitBus:
             redelivered=sum(each.redelivered for each in self._consumers),
         )
 
+    @property
+    def has_queues(self) -> bool:
+        """Whether a service of this process has one."""
+        return bool(self._services)
+
     async def depths(self) -> Mapping[str, int]:
         """Return how many events wait in the queues of this process's services, and of what they refused."""
         found: dict[str, int] = {}

@@ -11,8 +11,8 @@ from mercato.adapters.bulkhead import Bulkhead
 from mercato.adapters.http.breaker import Breaker, BreakerState, BreakerTerms
 from mercato.adapters.http.client import CircuitOpen
 from mercato.adapters.http.retries import RetryBudget
+from mercato.kernel.counting import Buckets
 from mercato.kernel.errors import Overloaded
-from mercato.web.metrics import Timed
 
 log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ class Dependency:
         self.opened = 0
         """How often the circuit has opened."""
         self.outcomes: Counter[Outcome] = Counter()
-        self.timed = Timed()
+        self.timed = Buckets()
         self._clock = clock
 
     @property
@@ -104,7 +104,7 @@ class Dependency:
         if permit.has_place:
             self.places.give_back()
         self.outcomes[outcome] += 1
-        self.timed.add(now - permit.began)
+        self.timed.observe(now - permit.began)
         if permit.number is None:
             return
         if outcome in {Outcome.FAILED, Outcome.TIMEOUT}:

@@ -8,7 +8,7 @@ from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily
 from prometheus_client.registry import Collector
 
 from mercato.gateway.graphql.answer import Result
-from mercato.kernel.counting import Histogram
+from mercato.kernel.counting import Buckets
 
 NOT_KNOWN = "unknown"
 """The kind of an operation that was refused before it was understood."""
@@ -23,7 +23,7 @@ class Counts(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._answers: dict[tuple[str, str], int] = {}
         self._errors: dict[str, int] = {}
-        self.cost = Histogram("", "", bounds=_COSTS)
+        self.cost = Buckets(_COSTS)
         """What operations cost that were found good."""
         registry.register(self)
 
@@ -56,5 +56,5 @@ class Counts(Collector):
         cost = HistogramMetricFamily(
             "mercato_graphql_cost", "What GraphQL operations cost that were to be executed."
         )
-        cost.add_metric([], self.cost.buckets(), self.cost.sum)
+        cost.add_metric([], self.cost.told(), self.cost.sum)
         yield cost

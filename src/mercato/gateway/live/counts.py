@@ -35,7 +35,11 @@ class Counts(Collector):
         begun = CounterMetricFamily(
             "mercato_live_operations", "Operations over sockets and event streams.", labels=["transport"]
         )
-        now = GaugeMetricFamily("mercato_live_operations_open", "Those that go on.", labels=["transport"])
+        now = GaugeMetricFamily(
+            "mercato_live_operations_open",
+            "Operations over sockets and event streams that go on.",
+            labels=["transport"],
+        )
         for transport, count in self._begun.items():
             begun.add_metric([transport], count)
             now.add_metric([transport], self._open[transport])
