@@ -45,4 +45,4 @@ def told_by(process: str, *has: str) -> set[str]:
         told.add("apart")
     if process != _BY_GATEWAY:
         told |= {_BY_SERVICES, *(each for each in has if each in {"PostgreSQL", "RabbitMQ"})}
-    return {each.name for each in described().values() if each.told_by in told}
+    return {each.name for each in described().values() if not told.isdisjoint(each.told_by.split(", "))}
