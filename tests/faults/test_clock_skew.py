@@ -10,6 +10,7 @@ import msgspec
 import pytest
 
 from mercato.kernel.ids import uuid7
+from tests.commands import mercato
 from tests.engines import available
 from tests.running import Shopper, add_product, free_port, open_store, order_of
 from tests.services import Services
@@ -101,6 +102,12 @@ async def test_a_shop_works_whose_machines_are_ten_minutes_apart(
     wrong = next(line for line in told if "clock is wrong" in line["event"])
     assert (wrong["dependency"], round(wrong["ahead_s"], -1)) == ("database", -600)
     assert skew(second, "orders") > 0
+    ended = await asyncio.to_thread(mercato, "doctor", "--json", folder=services.folder, **services.variables)
+    found = {each["check"]: each for each in msgspec.json.decode(ended.out)["findings"]}
+    off = {name.removesuffix(" clock") for name, each in found.items() if each["state"] == "problem"}
+    assert off == APART_S.keys() - {"gateway"}, found
+    assert found["orders clock"]["next"] == "set the machines' clocks, for example by NTP"
+    assert (found["clock"]["state"], found["redis clock"]["state"]) == ("ok", "ok")
 
 
 async def test_tokens_are_cut_everywhere_at_once_whatever_the_clocks_say(

@@ -177,7 +177,8 @@ def test_events_that_wait_are_parked_or_dead_are_told(folder: Path) -> None:
 
     assert ended.code == 0, ended
     assert "1 events have waited since 2023-11-14 22:13:20 UTC  → start the platform: mercato up" in ended.out
-    assert "1 dead letters: events that had no effect  → mercato dlq list" in ended.out
+    assert "1 dead letters: events that had no effect, the oldest since 20" in ended.out
+    assert " UTC  → mercato dlq list" in ended.out
     assert "parked events: 1 waiting" in ended.out
     assert ended.out.endswith("\nNo problems, 3 warnings.\n")
 

@@ -5,6 +5,7 @@ import json
 import threading
 import time
 from collections.abc import Callable, Iterator
+from email.utils import formatdate
 from http.client import HTTPConnection
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +17,7 @@ import pytest
 
 from mercato import __version__
 from mercato.adapters.bus.rabbitmq_link import connection_to, declare_queue
-from mercato.cli.doctor import around, servers
+from mercato.cli.doctor import around, outside, servers
 from mercato.cli.doctor.findings import Finding, State
 from mercato.cli.doctor.in_time import begin
 from mercato.kernel.clock import utc_now
@@ -28,10 +29,12 @@ from tests.commands import Ended, mercato, wait_until
 from tests.conftest import need_redis
 from tests.engines import available
 from tests.faults.test_poolers import pooler
+from tests.mail_server import mail_server
 from tests.postgres_server import OWNER, ROLES, PostgresServer
 from tests.redis_server import RedisServer
 from tests.running import Platform, free_port
 from tests.server_rows import ask, everything
+from tests.stripe_double import API_KEY, running_double
 from tests.system.test_cli_doctor import answering
 from tests.system.test_purge_postgres import PARK
 
@@ -222,13 +225,16 @@ def test_what_waits_is_parked_dead_or_broken_off_is_told(environ: dict[str, str]
         "mercato serve products: it tries them again",
     )
     assert told(found, "orders inbox")[1:] == (
-        "1 dead letters: events that had no effect",
+        "1 dead letters: events that had no effect, the oldest since 1970-01-01 00:00:00 UTC",
         "mercato dlq list",
     )
     assert told(found, "payments claims")[1] == "1 calls with an Idempotency-Key were broken off"
 
 
-@pytest.mark.parametrize("ahead, verdict", [(0.5, "ok"), (3.0, "warning"), (-300.0, "problem")])
+APART = pytest.mark.parametrize("ahead, verdict", [(0.5, "ok"), (4.0, "warning"), (-300.0, "problem")])
+
+
+@APART
 def test_a_clock_that_differs_from_the_databases_is_told(
     ahead: float, verdict: str, environ: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +376,49 @@ def test_each_service_is_asked_at_its_address() -> None:
         "mercato serve notifications, or name its address: MERCATO_NOTIFICATIONS_URL",
     )
     assert misled["orders service"][1] == f"at {urls['USERS_URL']} is users"
+
+
+@APART
+def test_clocks_of_redis_and_of_services_that_differ_are_told(
+    ahead: float, verdict: str, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    need_redis()
+    date = formatdate(time.time(), usegmt=True).encode()
+    clock = SimpleNamespace(time=lambda: time.time() + ahead, monotonic=time.monotonic)
+    monkeypatch.setattr(around, "time", clock)
+    assert around_(around.redis, REDIS_URL=own_redis.url)["redis clock"][0] == verdict
+    with answering(answer().replace(b"\r\n", b"\r\nDate: " + date + b"\r\n", 1)) as port:
+        found = around_(around.services, USERS_URL=f"http://127.0.0.1:{port}")
+    assert found["users service"][0] == "ok"
+    assert found.get("users clock", ("ok",))[0] == verdict
+
+
+async def test_a_mail_server_that_is_away_or_lets_nobody_in_is_a_problem() -> None:
+    async def looked(**settings: str) -> tuple[str, str, str]:
+        wanted = {"MAIL_SENDER": "smtp", "SMTP_HOST": "127.0.0.1", "SMTP_TLS": "none", **settings}
+        return (await asyncio.to_thread(around_, outside.mail_server, **wanted))["mail server"]
+
+    assert around_(outside.mail_server) == {}
+    async with mail_server() as server:
+        assert (await looked(SMTP_PORT=str(server.port)))[0] == "ok"
+        secret = {"SMTP_USER": "shop", "SMTP_PASSWORD": "rabbit-night"}
+        verdict, what, then = await looked(SMTP_PORT=str(server.port), **secret)
+        assert (verdict, "rabbit" in what, "MERCATO_SMTP_HOST" in then) == ("problem", False, True)
+    assert "cannot be used" in (await looked(SMTP_PORT=str(free_port())))[1]
+    assert (await looked(SMTP_HOST=""))[1:] == ("it has no name", "set MERCATO_SMTP_HOST")
+
+
+async def test_a_payment_provider_that_is_away_or_takes_no_key_is_a_problem() -> None:
+    async def looked(url: str, key: str) -> tuple[str, str, str]:
+        wanted = {"PAYMENT_PROVIDER": "stripe", "STRIPE_URL": url, "STRIPE_KEY": key}
+        return (await asyncio.to_thread(around_, outside.payment_provider, **wanted))["payment provider"]
+
+    assert around_(outside.payment_provider) == {}
+    async with running_double() as double:
+        assert (await looked(double.url, API_KEY))[0] == "ok"
+        verdict, what, then = await looked(double.url, "sk_test_wrong")
+        assert (verdict, "401" in what, "MERCATO_STRIPE_KEY" in then) == ("problem", True, True)
+    assert (await looked(f"http://127.0.0.1:{free_port()}", API_KEY))[0] == "problem"
 
 
 def test_whatever_hangs_is_a_problem_in_time() -> None:

@@ -2,15 +2,19 @@
 
 import asyncio
 import logging
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from email.utils import parsedate_to_datetime
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from urllib.parse import urlsplit
 
 import msgspec
 
 from mercato import __version__
-from mercato.cli.doctor.findings import Finding, ok, problem, warning
+from mercato.cli.doctor.clocks import compared
+from mercato.cli.doctor.findings import Finding, State, ok, problem, warning
+from mercato.kernel.errors import MercatoError
 from mercato.runtime.folder import SCHEMAS
 from mercato.runtime.settings import Settings, WrongSetting, variable
 from mercato.web.health import HealthReport
@@ -28,15 +32,26 @@ class Stranger(Exception):
 
 def ask_health(url: str) -> HealthReport:
     """Ask a process for its health. Raises ConnectionRefusedError, TimeoutError, and Stranger."""
+    return _ask(url)[0]
+
+
+def _ask(url: str) -> tuple[HealthReport, float | None]:
+    """Ask a process for its health, and how far its machine's clock is ahead, if it tells the time."""
     where = urlsplit(url)
     kind = HTTPSConnection if where.scheme == "https" else HTTPConnection
     connection = kind(where.hostname or "", where.port, timeout=ANSWER_S)
     try:
         connection.request("GET", f"{where.path.rstrip('/')}/health")
-        return msgspec.json.decode(connection.getresponse().read(), type=HealthReport)
+        answer = connection.getresponse()
+        report = msgspec.json.decode(answer.read(), type=HealthReport)
+        there = (
+            parsedate_to_datetime(answer.headers["date"]).timestamp() if "date" in answer.headers else None
+        )
+        # It tells seconds alone: half of one is the middle.
+        return report, None if there is None else there + 0.5 - time.time()
     except (ConnectionRefusedError, TimeoutError):
         raise
-    except (OSError, HTTPException, msgspec.DecodeError) as error:
+    except (OSError, HTTPException, ValueError) as error:
         raise Stranger(str(error)) from None
     finally:
         connection.close()
@@ -96,19 +111,23 @@ def redis(found: Settings) -> Iterator[Finding]:
         return
     assert opened is not None  # noqa: S101  its URL is set
 
-    async def probe() -> str | None:
+    async def probe() -> tuple[str | None, float]:
         try:
-            return await opened.link.look()
+            fault = await opened.link.look()
+            if fault is not None or not await opened.link.probe():
+                return fault, 0.0
+            return None, await opened.time() - time.time()
         finally:
             await opened.close()
 
     where = urlsplit(found.redis_url).hostname or "its socket"
     try:
-        fault = asyncio.run(probe())
-    except ValueError as error:
-        fault = str(error)
+        fault, apart_s = asyncio.run(probe())
+    except (ValueError, MercatoError) as error:
+        fault, apart_s = str(error), 0.0
     if fault is None:
         yield ok("redis", f"{where} answers, and takes what is written")
+        yield compared("redis clock", "Redis's", apart_s)
     else:
         told = f"{where} cannot be used ({fault}); each process counts for itself"
         yield problem("redis", told, "see that it runs, is not full, and that MERCATO_REDIS_URL names it")
@@ -117,33 +136,47 @@ def redis(found: Settings) -> Iterator[Finding]:
 def services(found: Settings) -> Iterator[Finding]:
     """Ask every service at its address, all at the same time."""
     with ThreadPoolExecutor(len(SCHEMAS)) as threads:
-        told = list(threads.map(lambda name: _service(found, name), SCHEMAS))
-    if all(each is None for each in told):
+        told = list(threads.map(lambda name: list(_service(found, name)), SCHEMAS))
+    if not any(told):
         yield ok("services", "none runs in a process of its own at its address")
         return
-    for name, finding in zip(SCHEMAS, told, strict=True):
-        yield finding or problem(
-            f"{name} service",
-            f"nothing runs at {found.url_of(name)}",
-            f"mercato serve {name}, or name its address: {variable(f'{name}_url')}",
-        )
+    for name, findings in zip(SCHEMAS, told, strict=True):
+        yield from findings or [
+            problem(
+                f"{name} service",
+                f"nothing runs at {found.url_of(name)}",
+                f"mercato serve {name}, or name its address: {variable(f'{name}_url')}",
+            )
+        ]
 
 
-def _service(found: Settings, name: str) -> Finding | None:
-    """Return how a service is, None where nothing listens."""
+def _service(found: Settings, name: str) -> Iterator[Finding]:
+    """Return how a service is, and its machine's clock if that is wrong; nothing where nothing listens."""
     check, url = f"{name} service", found.url_of(name)
     mend = f"name its address: {variable(f'{name}_url')}"
     try:
-        report = ask_health(url)
+        report, ahead_s = _ask(url)
     except ConnectionRefusedError:
-        return None
+        return
     except TimeoutError:
         told = f"{url} does not answer within {ANSWER_S:.0f} s"
-        return problem(check, told, "look into its log, or restart it")
+        yield problem(check, told, "look into its log, or restart it")
+        return
     except Stranger:
-        return problem(check, f"what listens at {url} is no Mercato, or cannot be reached", mend)
+        yield problem(check, f"what listens at {url} is no Mercato, or cannot be reached", mend)
+        return
+    yield _reported(name, url, report)
+    clock = compared(f"{name} clock", f"that of {name}", ahead_s or 0.0, exact_s=1.0)
+    if clock.state is not State.OK:
+        yield clock
+
+
+def _reported(name: str, url: str, report: HealthReport) -> Finding:
+    """Tell what a service says of itself."""
+    check = f"{name} service"
     if report.service != name:
-        return problem(check, f"at {url} is {report.service}", mend)
+        then = f"name its address: {variable(f'{name}_url')}"
+        return problem(check, f"at {url} is {report.service}", then)
     failing = [each for each, how in report.checks.items() if how != "ok"]
     if failing:
         reasons = " ".join((report.reasons or {}).values())

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mercato.cli.common import print_json, wide_console
-from mercato.cli.doctor import around, machine
+from mercato.cli.doctor import around, machine, outside
 from mercato.cli.doctor.findings import Finding, State, ok
 from mercato.cli.doctor.in_time import begin
 from mercato.kernel.clock import utc_now
@@ -66,6 +66,8 @@ def _around(found: Settings) -> list[Callable[[], list[Finding]]]:
         begin("server", lambda: [machine.server(found)]),
         begin("broker", lambda: around.broker(found)),
         begin("redis", lambda: around.redis(found)),
+        begin("mail server", lambda: outside.mail_server(found)),
+        begin("payment provider", lambda: outside.payment_provider(found)),
     ]
 
 

@@ -61,22 +61,21 @@ def _revision(name: str, schema: Schema, reader: Reader) -> Finding:
 def _outbox(name: str, reader: Reader, now: datetime, run: str) -> Iterator[Finding]:
     ((waiting, oldest),) = reader.rows("SELECT count(*), min(created_at) FROM outbox WHERE sent_at IS NULL")
     if isinstance(oldest, int) and now - from_micros(oldest) > _STUCK:
-        since = f"{from_micros(oldest):%Y-%m-%d %H:%M:%S} UTC"
-        told = f"{waiting} events have waited since {since}"
+        told = f"{waiting} events have waited since {_moment(oldest)}"
         yield warning(f"{name} outbox", told, f"start the platform: {run}")
     newest = reader.rows("SELECT created_at FROM outbox ORDER BY position DESC LIMIT 1")
     if newest and isinstance(newest[0][0], int) and from_micros(newest[0][0]) > now + _AHEAD:
-        at = f"{from_micros(newest[0][0]):%Y-%m-%d %H:%M:%S} UTC"
-        told = f"the newest event of {name} is from {at}, which is still to come"
+        told = f"the newest event of {name} is from {_moment(newest[0][0])}, which is still to come"
         yield problem("clock", told, "set this machine's clock, for example by NTP")
 
 
 def _inbox(name: str, reader: Reader, run: str) -> Iterator[Finding]:
-    rows = reader.rows("SELECT state, count(*) FROM inbox_parked GROUP BY state")
-    counts = {str(state): count for state, count in rows}
+    rows = reader.rows("SELECT state, count(*), min(first_seen_at) FROM inbox_parked GROUP BY state")
+    counts = {str(state): count for state, count, _ in rows}
     dead = counts.pop("dead", 0)
     if dead:
-        told = f"{dead} dead letters: events that had no effect"
+        oldest = next(since for state, _, since in rows if state == "dead")
+        told = f"{dead} dead letters: events that had no effect, the oldest since {_moment(oldest)}"
         yield warning(f"{name} inbox", told, "mercato dlq list")
     if counts:
         told = ", ".join(f"{count} {state}" for state, count in sorted(counts.items()))
@@ -100,3 +99,7 @@ def _mails(reader: Reader) -> Iterator[Finding]:
     ((failed,),) = reader.rows("SELECT count(*) FROM notifications WHERE status = 'failed'")
     if failed:
         yield warning("mails", f"{failed} could not be sent", "POST /api/v1/notifications/{id}/resend")
+
+
+def _moment(micros: object) -> str:
+    return f"{from_micros(int(str(micros))):%Y-%m-%d %H:%M:%S} UTC"

@@ -8,6 +8,7 @@ from contextlib import closing
 from datetime import datetime
 
 from mercato.adapters.sql.database import Misconfigured
+from mercato.cli.doctor.clocks import compared
 from mercato.cli.doctor.events import CHECK_S, Unreadable, of_service
 from mercato.cli.doctor.findings import Finding, ok, problem, warning
 from mercato.runtime.databases import url_of
@@ -15,9 +16,6 @@ from mercato.runtime.folder import SCHEMAS
 from mercato.runtime.settings import Settings, WrongSetting, variable
 
 _FULL = 0.9
-_CLOCKS_APART_S = 1.0
-"""Tokens' ids and cuts begin with the time, and tell within a second which was first."""
-_CLOCKS_FAR_APART_S = 10.0
 _ABOUT = """
 SELECT split_part(version(), ' ', 2), pg_database_size(current_database()) / 1048576.0,
   (SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'),
@@ -170,11 +168,4 @@ def _clock(found: Settings) -> Iterator[Finding]:
     except Unreadable as error:
         yield problem("clock", str(error), "mercato doctor")
         return
-    apart = abs(float(str(there)) - here)
-    told = f"{apart:.1f} s from the database's"
-    if apart > _CLOCKS_FAR_APART_S:
-        yield problem("clock", told, "set the machines' clocks, for example by NTP")
-    elif apart > _CLOCKS_APART_S:
-        yield warning("clock", told, "set the machines' clocks, for example by NTP")
-    else:
-        yield ok("clock", told)
+    yield compared("clock", "the database's", float(str(there)) - here)

@@ -70,6 +70,13 @@ class SmtpSender:
         except aiosmtplib.SMTPException as error:
             raise NotSentNow(f"The mail server failed: {_told(error)}") from error
 
+    async def look(self) -> None:
+        """See whether the server lets us in, and send nothing. Raises NotSentNow."""
+        try:
+            await _end(await self._connect())
+        except (OSError, ssl.SSLError) as error:
+            raise NotSentNow(f"The mail server cannot be reached: {_told(error)}") from error
+
     async def _connect(self) -> aiosmtplib.SMTP:
         """Return a connection that is encrypted and signed in. Raises NotSentNow.
 
