@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from http.client import HTTPConnection
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Protocol, Self
 
 import msgspec
 import psutil
@@ -300,7 +300,13 @@ class Store:
     customer: str
 
 
-async def open_store(platform: Platform, store: str) -> Store:
+class Clients(Protocol):
+    """A platform, in one process or several, as those know it who call it."""
+
+    def client(self, token: str | None = None, store: str | None = None) -> Shopper: ...
+
+
+async def open_store(platform: Clients, store: str) -> Store:
     """Open a store with an admin and a customer."""
     async with platform.client(store=store) as anybody:
         admin = {

@@ -13,6 +13,7 @@ from mercato.kernel.ids import UserId
 from mercato.kernel.money import Amount, to_decimal, to_minor
 from mercato.kernel.principal import Principal, Role
 from mercato.kernel.tenancy import TenantId
+from mercato.kernel.tracing import UNTRACED, Tracing
 from mercato.web.access_log import AccessLog
 from mercato.web.admission import Admission
 from mercato.web.asgi import AsgiApp
@@ -158,6 +159,7 @@ def open_shop(
     clock: FakeClock | None = None,
     deadline_s: float = 30,
     admission: Admission | None = None,
+    traces: Tracing = UNTRACED,
 ) -> Shop:
     clock = clock or FakeClock()
     log: list[bytes] = []
@@ -174,5 +176,6 @@ def open_shop(
         hash_secret=HASH_SECRET,
         deadline_s=deadline_s,
         admission=admission,
+        traces=traces,
     )
     return Shop(AsgiApp(shell), shell, clock, registry, log)

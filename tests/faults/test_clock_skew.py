@@ -75,7 +75,7 @@ async def test_a_shop_works_whose_machines_are_ten_minutes_apart(
     skewed_services: tuple[Services, Services],
 ) -> None:
     services, second = skewed_services
-    store = await open_store(services, "skewed")  # type: ignore[arg-type]  # of a platform it needs the client
+    store = await open_store(services, "skewed")
     async with services.client(store.customer) as shop:
         product = await add_product(shop, store, "CLOCK", stock=1_000)
         paid = await buy(shop, product)
@@ -114,7 +114,7 @@ async def test_tokens_are_cut_everywhere_at_once_whatever_the_clocks_say(
     skewed_services: tuple[Services, Services],
 ) -> None:
     services, _ = skewed_services
-    store = await open_store(services, "cuts")  # type: ignore[arg-type]  # of a platform it needs the client
+    store = await open_store(services, "cuts")
     change = {"current_password": "customer-password", "new_password": "another-password"}
     async with services.client(store.customer) as old:
         assert (await old.get("/api/v1/orders")).status == 200
@@ -132,7 +132,7 @@ async def test_a_key_is_held_by_one_of_two_replicas_whose_clocks_differ(
     skewed_services: tuple[Services, Services],
 ) -> None:
     services, _ = skewed_services
-    store = await open_store(services, "keys")  # type: ignore[arg-type]  # of a platform it needs the client
+    store = await open_store(services, "keys")
     async with services.client(store.customer) as shop:
         product = await add_product(shop, store, "KEY", stock=100)
     urls = [f"http://127.0.0.1:{each.ports['orders']}" for each in skewed_services]

@@ -119,7 +119,7 @@ def partition(running: tuple[Services, Links]) -> Partition:
 
 async def partitioned(services: Services, links: Links) -> Partition:
     """Cut all links for half a minute, ask all the while, and go on until all is well again."""
-    store = await open_store(services, "cut")  # type: ignore[arg-type]  # of a platform it needs the client
+    store = await open_store(services, "cut")
     async with services.client(store.customer) as shop:
         product = await add_product(shop, store, "MUG", stock=1_000_000)
         found = Partition(services, links, store, product)

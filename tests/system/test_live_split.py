@@ -73,7 +73,7 @@ def gateway(
 
 @pytest.fixture(scope="module")
 def store(services: Split) -> Store:
-    opening = open_store(services, "split")  # type: ignore[arg-type]  # of a platform it needs the client
+    opening = open_store(services, "split")
     return asyncio.run(opening)
 
 
@@ -145,7 +145,7 @@ async def test_an_order_that_goes_through_several_services_is_followed_at_the_ga
 async def test_a_user_who_is_deleted_at_users_is_out_at_the_gateway_soon(
     gateway: Platform, services: Split
 ) -> None:
-    leaving = await open_store(services, "leaving")  # type: ignore[arg-type]  # of a platform it needs the client
+    leaving = await open_store(services, "leaving")
     async with heard(gateway), services.client(leaving.admin) as admin, frames(gateway.port) as client:
         await client.enter(token=leaving.customer)
         (customer,) = (await admin.get("/api/v1/users?role=customer")).data

@@ -135,7 +135,7 @@ def asked(port: int, path: str, *, method: str = "GET") -> tuple[dict[str, str],
 
 
 async def test_a_shopper_orders_through_the_gateway_and_every_service_knows_them(running: Split) -> None:
-    store = await open_store(running, "tea")  # type: ignore[arg-type]  # of a platform it needs the client
+    store = await open_store(running, "tea")
     async with running.client(store.customer, "tea") as shop:
         mug = {"sku": "MUG", "name": "Mug", "price": 5, "stock": 2}
         product = (await shop.post("/api/v1/products", mug, token=store.admin)).data["id"]
@@ -160,7 +160,7 @@ async def test_a_shopper_orders_through_the_gateway_and_every_service_knows_them
 async def test_a_request_has_one_id_in_the_answer_and_in_every_service_that_it_reached(
     running: Split,
 ) -> None:
-    store = await open_store(running, "ids")  # type: ignore[arg-type]  # of a platform it needs the client
+    store = await open_store(running, "ids")
     async with running.client(store.customer, "ids") as shop:
         mug = {"sku": "MUG", "name": "Mug", "price": 5, "stock": 2}
         product = (await shop.post("/api/v1/products", mug, token=store.admin)).data["id"]
@@ -269,7 +269,7 @@ def test_a_service_asked_directly_believes_no_forwarding(running: Split) -> None
 
 
 async def test_a_large_import_and_export_pass_in_little_memory(running: Split) -> None:
-    store = await open_store(running, "bulk")  # type: ignore[arg-type]  # of a platform it needs the client
+    store = await open_store(running, "bulk")
     gateway = running.service("gateway")
     before = gateway.memory_info().rss
     row = b'{"sku":"SAME","name":"' + b"x" * 180 + b'","price":1,"description":"' + b"y" * 1_700 + b'"}\n'
@@ -361,7 +361,7 @@ async def until_answered(shop: Shopper, path: str) -> Answer:
 
 async def test_a_service_that_dies_is_away_and_comes_back_and_the_others_go_on(tmp_path: Path) -> None:
     with split(tmp_path) as running:
-        store = await open_store(running, "tea")  # type: ignore[arg-type]  # of a platform it needs the client
+        store = await open_store(running, "tea")
         async with running.client(store.customer, "tea") as shop:
             users = running.service("users")
             users.suspend()

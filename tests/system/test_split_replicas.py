@@ -68,7 +68,7 @@ async def answered(shop: Shopper, path: str, body: object, key: str) -> Answer:
 
 async def test_of_320_buys_by_16_on_both_of_100_in_stock_exactly_100_succeed(pair: Pair) -> None:
     """An order that products had no time for is accepted, and cancelled if there is nothing left for it."""
-    store = await open_store(pair[0], "hot")  # type: ignore[arg-type]  # of a platform it needs the client
+    store = await open_store(pair[0], "hot")
     async with shoppers(pair, store.customer, CLIENTS) as clients:
         product = await add_product(clients[0], store, "HOT", stock=STOCK)
 
@@ -105,7 +105,7 @@ async def until_ordered(shop: Shopper, status: str, wanted: int) -> int:
 
 
 async def test_of_12_payments_and_12_processings_on_both_one_charge_comes(pair: Pair) -> None:
-    store = await open_store(pair[0], "charge")  # type: ignore[arg-type]
+    store = await open_store(pair[0], "charge")
     async with shoppers(pair, store.customer) as clients:
         product = await add_product(clients[0], store, "LAMP", stock=5)
         placed = await answered(clients[0], "/api/v1/orders", order_of(product), uuid7())
@@ -134,7 +134,7 @@ async def test_of_12_payments_and_12_processings_on_both_one_charge_comes(pair: 
 
 
 async def test_of_50_identical_keyed_orders_on_both_one_is_placed(pair: Pair) -> None:
-    store = await open_store(pair[0], "keyed")  # type: ignore[arg-type]
+    store = await open_store(pair[0], "keyed")
     async with shoppers(pair, store.customer) as clients:
         product = await add_product(clients[0], store, "CHAIR", stock=100)
 
@@ -199,7 +199,7 @@ async def test_what_one_replica_began_the_other_completes_once_the_first_is_gone
 ) -> None:
     """Soon, and as the same order; a frozen one that comes back finds that it has nothing left to do."""
     one, two = pair
-    store = await open_store(two, fate)  # type: ignore[arg-type]
+    store = await open_store(two, fate)
     async with one.client(store.customer) as here, two.client(store.customer) as there:
         product = await add_product(there, store, "ANVIL", stock=100)
         # Each connection knows the statement, so whoever waits in it writes as soon as it may.

@@ -164,7 +164,7 @@ class Load:
 async def test_two_processes_of_each_service_are_replaced_one_by_one_and_no_request_fails(
     running: Split,
 ) -> None:
-    store = await open_store(running, "rolling")  # type: ignore[arg-type]  # of a platform it needs the client
+    store = await open_store(running, "rolling")
     async with running.client(store.admin) as admin:
         product = await add_product(admin, store, "ANVIL", stock=1_000_000)
     load = Load(running, store, product)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from mercato.kernel.errors import NotFound, Unavailable
 from mercato.kernel.tracing import (
     NOT_RECORDED,
-    Recorded,
     SpanKind,
     TraceContext,
     Tracing,
@@ -20,6 +19,7 @@ from mercato.kernel.tracing import (
     span,
     trace_id,
 )
+from tests.spans import Kept
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 PARENT = "b7ad6b7169203331"
@@ -31,16 +31,6 @@ def _outside() -> Iterator[None]:
     enter(None)
     yield
     enter(None)
-
-
-class Kept:
-    """Keeps spans."""
-
-    def __init__(self) -> None:
-        self.spans: list[Recorded] = []
-
-    def record(self, span: Recorded) -> None:
-        self.spans.append(span)
 
 
 def test_where_a_call_comes_from_is_read_and_written_as_w3c_has_it() -> None:

@@ -19,7 +19,7 @@ from mercato.kernel.acting import acting_for
 from mercato.kernel.cause import ByEvent
 from mercato.kernel.errors import Unavailable
 from mercato.kernel.tenancy import TenantId
-from mercato.kernel.tracing import TraceContext, current, enter
+from mercato.kernel.tracing import SpanKind, TraceContext, current, enter, span
 
 log = logging.getLogger(__name__)
 
@@ -92,7 +92,9 @@ class EventGroups:
             task = asyncio.create_task(self._drain(tenant), name="event-group")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
-        return await member.future
+        with span("TRANSACTION group", SpanKind.CLIENT) as waiting:
+            waiting.set("db.system.name", "postgresql")
+            return await member.future
 
     async def _drain(self, tenant: TenantId | None) -> None:
         """Carry out a store's groups, one after the other: who came first is served first."""

@@ -45,8 +45,9 @@ def reading(dialect: Dialect, namespace: str, sql: str) -> Span:
 
 def transaction(dialect: Dialect, namespace: str) -> Span:
     """Begin the span of one transaction, for a `with`."""
-    begun = span(f"TRANSACTION {namespace}", SpanKind.CLIENT)
+    begun = span("TRANSACTION", SpanKind.CLIENT)
     if begun.recorded:
+        begun.rename(f"TRANSACTION {namespace.partition('.')[0]}")
         begun.set("db.system.name", _SYSTEM[dialect])
         begun.set("db.namespace", namespace)
     return begun

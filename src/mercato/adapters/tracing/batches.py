@@ -83,6 +83,7 @@ class Batches:
             await _any_of((self._full, self._stopping), self._every_s)
             self._full.clear()
             await self._empty()
+        await self._empty()
 
     async def close(self, running: "asyncio.Task[None]", within_s: float) -> None:
         """End `run`, and export what waits, in that time; what is left then is dropped."""
