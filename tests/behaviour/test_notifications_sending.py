@@ -13,6 +13,7 @@ from mercato.notifications.ports import Deposit, Mail, MailRefused, NotSentNow
 from tests.behaviour.post_office import (
     ACME,
     ANN,
+    HOME,
     SETTINGS,
     PostOffice,
     Scripted,
@@ -332,3 +333,29 @@ async def test_a_stop_waits_for_no_server_for_ever(office: PostOffice) -> None:
     async with asyncio.timeout(5):
         await worker.close(within_s=0.01)
     assert (await office.only())["status"] == "sending", "the next start takes it up"
+
+
+async def test_what_was_over_long_ago_is_forgotten_in_every_store_and_nothing_else(
+    office: PostOffice,
+) -> None:
+    for tenant in (ACME, HOME):
+        await office.tell(*(created(OrderId(uuid7()), tenant_id=tenant) for _ in range(3)))
+    await office.deliver()
+    stuck = office.another(Scripted([NotSentNow("450 later")]))
+    await office.tell(created(OrderId(uuid7())))
+    await stuck.sweep()
+    await stuck.idle()
+    long_ago = office.clock()
+    office.clock.forward(days=1)
+    await office.tell(created(OrderId(uuid7())))
+    store = office.service.store
+
+    assert await store.purge(before=long_ago, limit=2) == 0, "they were queued at that moment, not before"
+    assert await store.purge(before=office.clock(), limit=2) == 2
+    assert await store.purge(before=office.clock(), limit=2) == 1
+    assert await store.purge(before=office.clock(), limit=2) == 0
+    assert [row["status"] for row in await office.listed()] == ["queued", "queued"]
+    assert await office.listed("homeadmin") == []
+    # It is sent all the same, and no event that was told again is a second mail.
+    await office.deliver(hours=1)
+    assert [row["status"] for row in await office.listed()] == ["sent", "sent"]

@@ -174,6 +174,13 @@ class NotificationStore(Protocol):
         """Make due at once what is being sent, in all stores; return how many notifications it is."""
         ...
 
+    async def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete notifications that were queued before then and are not on their way, up to `limit` a store.
+
+        Return how many were deleted of the store that had most of them.
+        """
+        ...
+
     async def waiting(self, most: int) -> Mapping[Status, int]:
         """Return how many of all stores are on their way, or failed; no more than `most` are counted."""
         ...

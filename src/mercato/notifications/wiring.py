@@ -25,7 +25,7 @@ from mercato.notifications.stores.mailbox import LocalMailbox
 from mercato.notifications.stores.sql import SqlNotifications
 from mercato.notifications.subscribers import FAMILIES, handlers
 from mercato.notifications.templates import JinjaTemplates
-from mercato.notifications.workers import Dispatch
+from mercato.notifications.workers import Dispatch, purge
 
 
 class SmtpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -54,6 +54,8 @@ class NotificationsSettings(msgspec.Struct, frozen=True, kw_only=True):
     first_retry_s: float = 10.0
     most_retry_s: float = 10_800.0
     attempts: int = 15
+    retention_days: int = 365
+    """How long notifications are kept that were sent or given up."""
     most: int = 16
     """How many mails are sent at the same time."""
 
@@ -107,7 +109,7 @@ def build(
         routes=routes(service, store, mailbox, claims),
         handlers=handlers(store, clock),
         families=FAMILIES,
-        workers=(dispatch.run,),
+        workers=(dispatch.run, purge(store, clock, timedelta(days=settings.retention_days))),
         gauges=(
             Gauge(
                 "mercato_notifications",

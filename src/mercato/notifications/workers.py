@@ -1,16 +1,23 @@
-"""What notifications does by the clock: it sends what is due."""
+"""What notifications does by the clock: it sends what is due, and forgets what is past."""
 
 import asyncio
 import logging
+from datetime import timedelta
 
+from mercato.adapters.service import Worker
+from mercato.adapters.sweeps import sweep
+from mercato.kernel.clock import Clock
 from mercato.kernel.tracing import UNTRACED, SpanKind, Tracing, read_context
 from mercato.notifications.domain import Notification
+from mercato.notifications.ports import NotificationStore
 from mercato.notifications.service.delivery import Delivery
 
 log = logging.getLogger(__name__)
 
 SWEEP_S = 0.5
 """How often it looks for what is due, besides being woken by what has just been queued."""
+_PURGE_EVERY_S = 3600.0
+_PURGE_BATCH = 1_000
 GATHER_S = 0.01
 """How long it waits then for more to come: requests go first, and one step takes what has gathered."""
 
@@ -87,3 +94,14 @@ class Dispatch:
         except TimeoutError:
             return
         await asyncio.sleep(GATHER_S)
+
+
+def purge(store: NotificationStore, clock: Clock, kept: timedelta) -> Worker:
+    """Return the worker that deletes what has been over for so long."""
+    return sweep(
+        lambda: store.purge(before=clock() - kept, limit=_PURGE_BATCH),
+        batch=_PURGE_BATCH,
+        every_s=_PURGE_EVERY_S,
+        log=log,
+        failing="notifications of the past cannot be deleted now",
+    )

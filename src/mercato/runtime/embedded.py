@@ -146,6 +146,7 @@ def build_notifications(
             timeout_s=settings.smtp_timeout,
             first_retry_s=settings.mail_retry,
             attempts=settings.mail_attempts,
+            retention_days=settings.mail_retention,
         ),
         traces=traces,
     )

@@ -206,6 +206,9 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
         int, _doc("emails that the local mailbox keeps of each store", ge=1, le=100_000)
     ] = 1_000
     mail_attempts: Annotated[int, _doc("attempts to send an email, ever further apart", ge=1, le=100)] = 15
+    mail_retention: Annotated[int, _doc("days that it is kept to whom what email went", ge=1, le=36_500)] = (
+        365
+    )
     mail_retry: Annotated[_Seconds, _doc("seconds until the second attempt to send an email")] = 10.0
     smtp_host: Annotated[str, _doc("mail server")] = ""
     smtp_port: Annotated[int, _doc("the mail server's port", ge=1, le=65_535)] = 587

@@ -165,6 +165,21 @@ class SqlNotifications:
 
         return await self._db.transact(step)
 
+    async def purge(self, *, before: datetime, limit: int) -> int:
+        """Delete notifications that are not on their way and were queued before then."""
+        most, then, row = 0, to_micros(before), await self._db.fetch_one(_NEXT_STORE, ("",))
+        while row is not None:
+            (tenant,) = row
+            # Most often there are none, and then nothing needs to be written.
+            if await self._db.fetch_one(_PAST, (tenant, then, 1)):
+                deleted = await self._db.write(
+                    f"DELETE FROM notifications WHERE tenant_id = ? AND id IN ({_PAST})",
+                    (tenant, tenant, then, limit),
+                )
+                most = max(most, deleted)
+            row = await self._db.fetch_one(_NEXT_STORE, (tenant,))
+        return most
+
     async def waiting(self, most: int) -> Mapping[Status, int]:
         """Return how many notifications are on their way, or failed; no more than `most` are counted."""
         under_way = await self._db.search(
@@ -180,6 +195,11 @@ class SqlNotifications:
         return {Status.QUEUED: total - sending, Status.SENDING: sending, Status.FAILED: failed[0][0]}
 
 
+_NEXT_STORE = "SELECT tenant_id FROM notifications WHERE tenant_id > ? ORDER BY tenant_id LIMIT 1"
+_PAST = (
+    "SELECT id FROM notifications WHERE tenant_id = ? AND created_at < ? AND due_at IS NULL"
+    " ORDER BY created_at, id LIMIT ?"
+)
 _IS_DUE = "SELECT 1 FROM notifications WHERE due_at <= ? LIMIT 1"
 
 
