@@ -23,6 +23,7 @@ from tests.conftest import OpenDatabase
 from tests.engines import POSTGRES, available
 from tests.postgres_server import ROLES, PostgresServer
 from tests.running import Answer, Down, Platform, Shopper, Store, add_product, open_store, order_of
+from tests.waiting import until
 
 KILLS, BUYERS, STOCK = 10, 8, 1_000_000
 QUICKLY_S = 3.0
@@ -127,7 +128,7 @@ async def _until_ready(shop: Shopper) -> dict[str, Any]:
         await asyncio.sleep(0.05)
 
 
-async def test_a_process_that_starts_before_its_database_comes_alive_with_it(
+async def test_a_process_that_starts_before_its_database_comes_alive_with_it_and_tells_when_it_goes(
     server: PostgresServer, platform: Platform
 ) -> None:
     server.kill()
@@ -138,6 +139,16 @@ async def test_a_process_that_starts_before_its_database_comes_alive_with_it(
     await starting
     store = await open_store(platform, "patient")
     assert store.admin
+
+    async with platform.client() as operator:
+
+        async def told(figure: int) -> bool:
+            metrics = (await operator.get("/metrics")).body.decode()
+            return f'mercato_source_up{{source="orders"}} {figure}.0\n' in metrics
+
+        await until(lambda: told(1))
+        server.kill()
+        await until(lambda: told(0))
 
 
 async def test_a_process_that_waits_for_its_database_can_be_stopped(

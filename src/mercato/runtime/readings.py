@@ -31,6 +31,7 @@ class Readings:
         self._oldest: _Figures = {}
         self._parked: _Figures = {}
         self._queues: _Figures = {}
+        self._up: _Figures = {}
         self._own: list[Reading] = []
         self._sources: dict[str, list[_Source]] = {name: [] for name in process.outboxes}
         self._reading: dict[str, asyncio.Task[None]] = {}
@@ -78,6 +79,13 @@ class Readings:
                 ("service", "state"),
                 self._parked,
             ),
+            _gauge(
+                "mercato_source_up",
+                "1 where a service's database, or the broker as bus, gave the figures of now;"
+                " 0 while older ones stand.",
+                ("source",),
+                self._up,
+            ),
         ]
 
     async def read(self) -> None:
@@ -90,11 +98,13 @@ class Readings:
         if self._reading:
             await asyncio.wait(self._reading.values(), timeout=_WAIT_S)
         if self._reading:
+            self._up.update({(name,): 0 for name in self._reading})
             log.warning("figures for the metrics are late", extra={"of": ", ".join(self._reading)})
 
     def _done(self, name: str, task: "asyncio.Task[None]") -> None:
         del self._reading[name]
         error = None if task.cancelled() else task.exception()
+        self._up[name,] = int(error is None)
         if error is not None:
             log.warning("figures for the metrics cannot be read", extra={"of": name, "cause": repr(error)})
 
