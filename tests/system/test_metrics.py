@@ -8,7 +8,6 @@ from collections.abc import Iterator
 
 import pytest
 from prometheus_client import Metric
-from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from mercato.kernel.ids import uuid7
@@ -25,6 +24,7 @@ from tests.running import (
     open_store,
     order_of,
 )
+from tests.scrapes import families
 
 PROCESSES = (*SERVICES, "gateway") if SPLIT else ("mercato",)
 
@@ -34,13 +34,6 @@ async def text_of(platform: Platform, process: str) -> str:
         answer = await scraper.get("/metrics")
     assert answer.status == 200
     return answer.body.decode()
-
-
-def families(text: str) -> Iterator[Metric]:
-    for family in text_string_to_metric_families(text):
-        if family.type == "counter":
-            family.name += "_total"
-        yield family
 
 
 def samples(family: Metric) -> Iterator[Sample]:

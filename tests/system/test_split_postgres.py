@@ -20,6 +20,7 @@ from tests.engines import available
 from tests.modes import OWN_PROCESSES
 from tests.postgres_server import ROLES, PostgresServer
 from tests.running import free_port
+from tests.scrapes import figures, scraped
 from tests.split_engines import engines
 
 pytestmark = OWN_PROCESSES
@@ -91,6 +92,10 @@ def test_three_processes_share_a_port_and_one_that_dies_is_replaced(
         wait_until(lambda: len(listening(parent, port)) == 3)
         wait_until(lambda: Counter(status(port) for _ in range(12)) == {200: 12})
         assert {status(port, "/api/v1/products") for _ in range(30)} == {200}
+        told = scraped(port)
+        assert {each.labels.get("worker") for each in figures(told, "mercato_pool_size")} == {"1", "2", "3"}
+        # What is in the database is the same for all of them.
+        assert [each.labels for each in figures(told, "mercato_outbox_unsent")] == [{"service": "products"}]
         victim = parent.children()[0]
         victim.kill()
         wait_until(lambda: len(listening(parent, port) - {victim.pid}) == 3)

@@ -125,5 +125,5 @@ class _Together(Collector):
 
 def _passed_on(metrics: Iterable[Metric]) -> Iterator[_Family]:
     for metric in metrics:
-        samples = [(sample.name, sample.labels, sample.value) for sample in metric.samples]
+        samples = [(sample.name, sample.labels, float(sample.value)) for sample in metric.samples]
         yield _Family(metric.name, metric.documentation, metric.type, samples)
