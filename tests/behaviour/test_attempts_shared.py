@@ -16,6 +16,7 @@ from mercato.kernel.tenancy import TenantId
 from mercato.users import ports
 from mercato.web.limits import RateLimited
 from tests.conftest import need_redis
+from tests.measured import figures
 from tests.redis_server import RedisServer, new_prefix, shared
 from tests.replicas import PatientLink, linked, until
 
@@ -227,3 +228,10 @@ async def test_guesses_under_way_when_redis_goes_away_are_none_more_then_or_afte
         assert await asyncio.gather(*(guess(attempts) for _ in range(5))) == [False] * 5
         assert not await guess(other)
         assert [await guess(other, "bob") for _ in range(3)] == [True, True, False]
+
+
+async def test_attempts_that_may_not_begin_are_counted(doors: Doors) -> None:
+    attempts = doors.make(of_account=1, of_address=2)
+    guesses = [await guess(attempts, account) for account in ("ada", "ada", "bob", "eve")]
+    assert guesses == [True, False, True, False]
+    assert figures(attempts.measures) == {("mercato_rate_limited", "attempts", "none"): 2}

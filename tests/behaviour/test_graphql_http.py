@@ -422,3 +422,5 @@ async def test_the_metrics_tell_what_became_of_operations(shop: GraphqlShop, sen
         ("GRAPHQL_VALIDATION_FAILED",): 2,
         ("PERSISTED_QUERY_NOT_FOUND",): 1,
     }
+    (cost,) = (family for family in shop.registry.collect() if family.name == "mercato_graphql_cost")
+    assert [sample.value for sample in cost.samples if sample.name.endswith("_count")] == [5]

@@ -13,6 +13,7 @@ from mercato.kernel.tenancy import TenantId, Tier
 from mercato.web.limits import Allowance, Limiter, Limits, OverLimit
 from tests.clock import FakeClock
 from tests.conftest import need_redis
+from tests.measured import figures
 from tests.redis_server import RedisServer, new_prefix, shared
 from tests.replicas import PatientLink, linked, until
 
@@ -359,3 +360,19 @@ async def test_a_redis_that_hangs_delays_nobody_beyond_the_deadline(own_redis: R
             own_redis.thaw()
         await until(lambda: link.up)
         assert await counters.allowed(replica, 1) == 1
+
+
+async def test_what_is_refused_is_counted_by_its_limit_and_tier(counters: Counters) -> None:
+    limited = counters.make(Allowance(1, 2, 4), address=Allowance(1, 1))
+    for _ in range(3):
+        await counters.address(limited)
+    assert await counters.allowed(limited, 5) == 2
+    counters.clock.forward(seconds=2)
+    assert await counters.allowed(limited, 2) == 2
+    counters.clock.forward(seconds=2)
+    assert await counters.allowed(limited, 4) == 0
+    assert figures(limited.measures) == {
+        ("mercato_rate_limited", "address", "none"): 2,
+        ("mercato_rate_limited", "store_rate", "basic"): 3,
+        ("mercato_rate_limited", "store_day", "basic"): 4,
+    }

@@ -22,6 +22,7 @@ from mercato.messaging.relay import Relay
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
 from tests.engines import SQLITE
+from tests.measured import figures
 from tests.things import SOURCE, ThingChanged, changed, key_of
 from tests.waiting import until
 
@@ -161,8 +162,12 @@ async def test_only_what_the_bus_confirmed_counts_as_sent(
     wire.confirm = lambda batch: batch[1:2] if len(wire.batches) == 1 else batch
     async with relaying(steps, wire, clock) as relay:
         await relay.settled()
+        leads = figures(relay.measures)["mercato_relay_leads", "things"]
     assert wire.numbers == [1, 2, 3, 4, 5, 1, 3, 4, 5]
     assert await outbox.unsent(10) == []
+    counted = figures(relay.measures)
+    assert counted == {("mercato_relay_batches", "things"): 2, ("mercato_relay_events", "things"): 5}
+    assert leads == 1
 
 
 @pytest.mark.parametrize("failure", [ConnectionError("gone"), TimeoutError(), RuntimeError("a defect")])

@@ -11,6 +11,7 @@ from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings, i
 from mercato.kernel.tenancy import TenantId
 from tests.conftest import OpenDatabase
 from tests.engines import POSTGRES
+from tests.measured import figures
 from tests.waiting import until
 
 pytestmark = POSTGRES
@@ -104,12 +105,33 @@ async def test_an_idle_connection_of_the_same_store_is_preferred(pool: Pool) -> 
 
 
 async def test_nobody_waits_longer_than_the_deadline(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(postgres_pool, "ACQUIRE_DEADLINE_S", 0.05)
     held = await take_all(pool)
+    monkeypatch.setattr(postgres_pool, "ACQUIRE_DEADLINE_S", 0.05)
     with pytest.raises(TimeoutError):
         await pool.acquire(None)
     await pool.release(None, held.pop(), good=True)
     await use(pool, None)
     for connection in held:
         await pool.release(None, connection, good=True)
+    await pool.close()
+
+
+async def test_the_pool_tells_who_has_a_connection_and_who_waits_for_one(pool: Pool) -> None:
+    measures = pool.measures("orders", "system")
+    taken = await take_all(pool)
+    waiting = [asyncio.create_task(use(pool, None)) for _ in range(2)]
+    await until(lambda: ("mercato_pool_waiting", "orders", "system") in figures(measures))
+    assert figures(measures) == {
+        ("mercato_pool_connections", "orders", "system", "in_use"): SIZE,
+        ("mercato_pool_size", "orders", "system"): SIZE,
+        ("mercato_pool_waiting", "orders", "system"): 2,
+        # Each of them was made.
+        ("mercato_pool_wait_seconds", "orders", "system"): SIZE,
+    }
+    for connection in taken:
+        await pool.release(None, connection, good=True)
+    await asyncio.gather(*waiting)
+    told = figures(measures)
+    assert told["mercato_pool_connections", "orders", "system", "idle"] == SIZE
+    assert told["mercato_pool_wait_seconds", "orders", "system"] == SIZE + 2
     await pool.close()

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from mercato.adapters.cache.memory import MemoryCache
+from tests.measured import figures
 
 A, B, C = ("acme", "a"), ("acme", "b"), ("acme", "c")
 
@@ -157,3 +158,18 @@ def _seconds_of_1000_hits(cache: MemoryCache) -> float:
     for _ in range(1000):
         cache.get(A)
     return time.perf_counter() - started
+
+
+async def test_what_is_found_and_what_is_not_is_counted() -> None:
+    now = 0.0
+    cache = MemoryCache(ttl_s=60, max_entries=100, max_bytes=1000, now=lambda: now)
+    assert cache.get(A) is None
+    await cache.load(A, of(b"a"))
+    assert [cache.get(A), cache.get(A), cache.get(B)] == [b"a", b"a", None]
+    assert figures(cache.measures("goods"))["mercato_cache_entries", "goods"] == 1
+    now = 61.0
+    assert cache.get(A) is None
+    assert figures(cache.measures("goods")) == {
+        ("mercato_cache_requests", "goods", "hit"): 2,
+        ("mercato_cache_requests", "goods", "miss"): 3,
+    }
