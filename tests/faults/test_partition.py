@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 import asyncpg
+import msgspec
 import pytest
 
 from mercato.kernel.ids import uuid7
@@ -26,6 +27,7 @@ OPEN_S = 30.0
 CLOSES_WITHIN_S = 10.0
 DEADLINE_S = 30.0
 PAUSE_S = 0.1
+CIRCUITS = ("orders to products", "payments to orders", "orders to users")
 
 Call = Callable[["Partition", Shopper], Awaitable[Answer]]
 
@@ -42,9 +44,11 @@ class Links:
     """From payments to RabbitMQ."""
     base: Link
     """From users to PostgreSQL."""
+    people: Link
+    """From orders to users, for which users is as good as stopped."""
 
     def __iter__(self) -> Iterator[Link]:
-        yield from (self.stock, self.desk, self.broker, self.base)
+        yield from (self.stock, self.desk, self.broker, self.base, self.people)
 
 
 @dataclass
@@ -81,6 +85,10 @@ class Partition:
     payments: Asked = field(default_factory=Asked)
     people: Asked = field(default_factory=Asked)
     processed: Answer | None = None
+    told: dict[str, list[str]] = field(default_factory=dict)
+    """What the metrics of a service said of a circuit as it was seen open, and as it was seen closed."""
+    reasons: dict[str, str] = field(default_factory=dict)
+    """What its health said of an open one."""
     is_over: bool = False
 
 
@@ -92,10 +100,13 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services
     settings = engines()
     services = Services(tmp_path_factory.mktemp("partition"), settings)
     to = [services.ports["products"], services.ports["orders"]]
-    to += [rabbitmq_server.shared().port, postgres_server.shared().port]
+    to += [rabbitmq_server.shared().port, postgres_server.shared().port, services.ports["users"]]
     with ExitStack() as ending:
         links = Links(*(ending.enter_context(Link(port)) for port in to))
-        services.own["orders"] = {"MERCATO_PRODUCTS_URL": f"http://127.0.0.1:{links.stock.port}"}
+        services.own["orders"] = {
+            "MERCATO_PRODUCTS_URL": f"http://127.0.0.1:{links.stock.port}",
+            "MERCATO_USERS_URL": f"http://127.0.0.1:{links.people.port}",
+        }
         services.own["payments"] = {
             "MERCATO_ORDERS_URL": f"http://127.0.0.1:{links.desk.port}",
             "MERCATO_BROKER_URL": links.broker.over(settings["MERCATO_BROKER_URL"]),
@@ -134,6 +145,7 @@ async def partitioned(services: Services, links: Links) -> Partition:
             asyncio.create_task(again(found, found.people, links.base, look)),
             asyncio.create_task(watch(found, "orders", "products")),
             asyncio.create_task(watch(found, "payments", "orders")),
+            asyncio.create_task(watch(found, "orders", "users")),
         ]
         found.cut_at = time.monotonic()
         for link in links:
@@ -143,7 +155,7 @@ async def partitioned(services: Services, links: Links) -> Partition:
         found.healed_at = time.monotonic()
         for link in links:
             link.heal()
-        await until(lambda: set(found.closed_at) == {"orders", "payments"}, within_s=90)
+        await until(lambda: set(found.closed_at) == set(CIRCUITS), within_s=90)
         found.is_over = True
         await asyncio.gather(*asking)
     return found
@@ -186,13 +198,35 @@ async def again(found: Partition, asked: Asked, link: Link, call: Call) -> None:
 
 async def watch(found: Partition, caller: str, called: str) -> None:
     """Take note of when a service says that its circuit to another is open, and that it is not any more."""
-    while caller not in found.closed_at:
-        state = (await asyncio.to_thread(found.services.checks, caller))[called]
-        if state == "failing":
-            found.opened_at.setdefault(caller, time.monotonic())
-        elif found.healed_at and caller in found.opened_at:
-            found.closed_at[caller] = time.monotonic()
+    circuit = f"{caller} to {called}"
+    while circuit not in found.closed_at:
+        told = msgspec.json.decode((await asyncio.to_thread(found.services.asked, caller, "/health"))[1])
+        if told["checks"][called] == "failing":
+            if circuit not in found.opened_at:
+                found.opened_at[circuit] = time.monotonic()
+                found.reasons[circuit] = told["reasons"][called]
+                found.told[circuit] = await circuit_metrics(found, caller, called)
+        elif found.healed_at and circuit in found.opened_at:
+            found.closed_at[circuit] = time.monotonic()
+            if caller == "orders":
+                # Of payments nothing more is asked once one is there.
+                await until(lambda: is_told_closed(found, caller, called))
         await asyncio.sleep(PAUSE_S)
+
+
+async def circuit_metrics(found: Partition, caller: str, called: str) -> list[str]:
+    """Return what the metrics of a service say of its circuit to another."""
+    _, body = await asyncio.to_thread(found.services.asked, caller, "/metrics")
+    label = f'{{dependency="{called}"}}'
+    return [
+        line for line in body.decode().splitlines() if line.startswith("mercato_circuit") and label in line
+    ]
+
+
+async def is_told_closed(found: Partition, caller: str, called: str) -> bool:
+    """Say whether as many calls as it takes have been made and answered."""
+    wanted = f'mercato_circuit_state{{dependency="{called}"}} 0.0'
+    return wanted in await circuit_metrics(found, caller, called)
 
 
 async def test_while_products_cannot_be_reached_orders_are_accepted_and_get_their_stock_after(
@@ -218,7 +252,7 @@ async def test_a_circuit_opens_after_a_few_failures_and_nobody_is_asked_while_it
     while_open = [
         number
         for number, (at, _, _) in enumerate(partition.payments.answers)
-        if codes[number] == "CIRCUIT_OPEN" and at < partition.opened_at["payments"] + OPEN_S - 1
+        if codes[number] == "CIRCUIT_OPEN" and at < partition.opened_at["payments to orders"] + OPEN_S - 1
     ]
     assert len({partition.payments.opened[number] for number in while_open}) == 1
     for number in while_open:
@@ -226,11 +260,27 @@ async def test_a_circuit_opens_after_a_few_failures_and_nobody_is_asked_while_it
         assert 1 <= int(answer.headers["retry-after"]) <= OPEN_S
 
 
-@pytest.mark.parametrize("caller", ["orders", "payments"])
-async def test_it_closes_soon_after_it_may(partition: Partition, caller: str) -> None:
-    may = max(partition.healed_at, partition.opened_at[caller] + OPEN_S)
-    assert partition.closed_at[caller] - may <= CLOSES_WITHIN_S
-    assert partition.opened_at[caller] < partition.healed_at
+@pytest.mark.parametrize("circuit", CIRCUITS)
+async def test_it_closes_soon_after_it_may(partition: Partition, circuit: str) -> None:
+    may = max(partition.healed_at, partition.opened_at[circuit] + OPEN_S)
+    assert partition.closed_at[circuit] - may <= CLOSES_WITHIN_S
+    assert partition.opened_at[circuit] < partition.healed_at
+
+
+@pytest.mark.parametrize("circuit", CIRCUITS)
+async def test_metrics_health_and_the_log_tell_of_it(partition: Partition, circuit: str) -> None:
+    """Of a service without which its neighbour still works: it stays ready, and says what it lacks."""
+    caller, _, called = circuit.partition(" to ")
+    assert partition.told[circuit] == [
+        f'mercato_circuit_state{{dependency="{called}"}} 2.0',
+        f'mercato_circuit_opened_total{{dependency="{called}"}} 1.0',
+    ]
+    assert partition.reasons[circuit].startswith(f"The circuit to {called} is open")
+    log = (partition.services.folder / f"{caller}.err").read_text("utf-8").splitlines()
+    lines = [msgspec.json.decode(line) for line in log if line.startswith("{") and '"circuit ' in line]
+    of_this = [line["event"] for line in lines if line["dependency"] == called]
+    told = ["circuit opened", "circuit half open", "circuit closed"]
+    assert of_this[:3] == (told if caller == "orders" else told[:2])
 
 
 async def test_what_needs_a_database_that_cannot_be_reached_ends_in_time_and_comes_back(

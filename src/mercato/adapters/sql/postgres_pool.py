@@ -172,6 +172,9 @@ class Pool:
         assert self._pool is not None  # noqa: S101  it has lent the connection
         try:
             await self._pool.release(connection)
+        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+            # The driver has thrown it away. What was wrong with it is what its borrower was told.
+            pass
         finally:
             self._make_room()
 
