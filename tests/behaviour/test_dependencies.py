@@ -6,7 +6,7 @@ import logging
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
-from mercato.adapters.http.client import CircuitOpen
+from mercato.adapters.http.breaker import CircuitOpen
 from mercato.clients.neighbour import Neighbour
 from mercato.contracts.products import OutOfStock
 from mercato.kernel.errors import NotFound, Overloaded, Unavailable

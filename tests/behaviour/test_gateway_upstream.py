@@ -6,7 +6,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mercato.adapters.http.client import CircuitOpen, close, http_client
+from mercato.adapters.http.breaker import CircuitOpen
+from mercato.adapters.http.client import close, http_client
 from mercato.adapters.http.dependency import Dependency
 from mercato.gateway.origin import Origin
 from mercato.gateway.upstream import Passage, Upstream

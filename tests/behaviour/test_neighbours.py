@@ -12,8 +12,7 @@ import msgspec
 import pytest
 from pyreqwest.client import ClientBuilder
 
-from mercato.adapters.http.breaker import BreakerState
-from mercato.adapters.http.client import CircuitOpen
+from mercato.adapters.http.breaker import BreakerState, CircuitOpen
 from mercato.adapters.identity.service_tokens import ClusterSecret
 from mercato.clients.internal import Asked, Internal, store_of
 from mercato.clients.neighbour import Neighbour

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from mercato.adapters.http.breaker import CircuitOpen
 from mercato.contracts.payment_books import ChargeOutcome
 from mercato.kernel.ids import uuid7
 from mercato.kernel.tenancy import TenantId
@@ -422,3 +423,25 @@ async def test_each_object_says_whose_it_is(stripe: Bank) -> None:
     about = {"mercato_key": "k", "mercato_tenant": "acme"}
     assert double_of(stripe).intents["pi_0"]["metadata"] == about
     assert double_of(stripe).refunds["re_0"]["metadata"] == about | {"mercato_refund": "r"}
+
+
+async def test_a_provider_that_keeps_failing_is_left_alone_for_a_while(stripe: Bank) -> None:
+    double = double_of(stripe)
+    double.fail = {"payment_intents": 500}
+    for _ in range(3):
+        stripe.provider.check()
+        with pytest.raises(OutcomeUnknown, match="500"):
+            await stripe.provider.charge(stripe.request())
+    asked = len(double.requests)
+
+    with pytest.raises(CircuitOpen):
+        stripe.provider.check()
+    with pytest.raises(OutcomeUnknown, match="not asked"):
+        await stripe.provider.charge(stripe.request())
+    assert len(double.requests) == asked
+
+
+async def test_declined_cards_and_requests_that_are_refused_leave_nobody_alone(stripe: Bank) -> None:
+    for _ in range(10):
+        assert isinstance(await stripe.provider.charge(stripe.request("tok_declined")), Declined)
+    stripe.provider.check()

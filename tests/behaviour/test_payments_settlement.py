@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from mercato.adapters.http.breaker import CircuitOpen
 from mercato.adapters.sql.database import StorageUnavailable
 from mercato.contracts.payment_books import ChargeBook
 from mercato.kernel.ids import OrderId, PaymentId
@@ -459,3 +460,23 @@ async def test_the_books_name_every_store_s_payments(till: Till) -> None:
     charge = (await till.service.sandbox.book())[0]
     assert isinstance(charge, ChargeBook)
     assert (charge.key, charge.amount, charge.refunded) == (payment_id, 2_000, 500)
+
+
+async def test_while_the_provider_is_left_alone_no_charge_begins(
+    till: Till, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or the payment would be in processing until it is found out that nothing was charged."""
+
+    def check() -> None:
+        raise CircuitOpen("The stripe service keeps failing.", retry_after=17)
+
+    payment = await till.open()
+    with monkeypatch.context() as left_alone:
+        left_alone.setattr(till.service.sandbox, "check", check)
+        refused = await till.process(payment, key="one")
+    assert (refused.status, refused.code, refused.headers["retry-after"]) == (503, "CIRCUIT_OPEN", "17")
+    assert (await till.show(payment))["status"] == "pending"
+
+    paid = await till.process(payment, key="one")
+    assert paid.json["data"]["status"] == "success"
+    await assert_books_agree(till)

@@ -2,13 +2,16 @@
 
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.steps import Steps
 from mercato.kernel.counting import Measure, Values
 from mercato.messaging.inbox import Handler
 from mercato.web.endpoint import Routes
+
+if TYPE_CHECKING:
+    from mercato.adapters.http.dependency import Dependency
 
 Worker = Callable[[], Coroutine[Any, Any, None]]
 """A background loop that runs until it is cancelled and outlives the failures it meets."""
@@ -43,5 +46,7 @@ class ServiceParts:
     """The event families it subscribes to; types without a handler only take their turn."""
     workers: tuple[Worker, ...] = ()
     gauges: tuple[Gauge, ...] = ()
+    dependencies: "tuple[Dependency, ...]" = ()
+    """Whom it calls besides other services."""
     measures: tuple[Measure, ...] = ()
     """What it counts."""

@@ -11,8 +11,8 @@ import msgspec
 from pyreqwest.client import Client
 from pyreqwest.exceptions import RequestError
 
-from mercato.adapters.http.breaker import BreakerState
-from mercato.adapters.http.client import DEADLINE_HEADER, CircuitOpen, close, http_client
+from mercato.adapters.http.breaker import BreakerState, CircuitOpen
+from mercato.adapters.http.client import DEADLINE_HEADER, close, http_client
 from mercato.adapters.http.dependency import Dependency, Outcome
 from mercato.adapters.http.retries import ATTEMPTS, pause
 from mercato.adapters.http.spans import answered_with, calling, trace_headers

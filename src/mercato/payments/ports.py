@@ -91,6 +91,10 @@ class Provider(Protocol):
         """What payments are marked with."""
         ...
 
+    def check(self) -> None:
+        """Raise Unavailable while it keeps giving no answers: then it is better not to begin to charge."""
+        ...
+
     async def charge(self, request: ChargeRequest) -> Charged | Declined:
         """Take the money, once per key: a repetition is told the first outcome.
 

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import msgspec
 
+from mercato.adapters.http.dependency import Dependency
 from mercato.adapters.service import ServiceParts, Worker
 from mercato.adapters.sql.claims import SqlClaims
 from mercato.adapters.sql.database import Database
@@ -114,7 +115,7 @@ def build(
     store, claims, counts = SqlPayments(steps), SqlClaims(db), PaymentCounts()
     steps.on_committed(counts.committed)
     book = Sandbox(sandbox_book, slow_s=settings.sandbox_slow_s)
-    providers = _providers(book, settings, clock)
+    providers, dependencies = _providers(book, settings, clock)
     if settings.provider not in providers:
         raise ValueError(f"the provider {settings.provider} is not set up")
     settlement = Settlement(
@@ -141,15 +142,19 @@ def build(
         handlers=handlers(payments),
         families=FAMILIES,
         workers=(reconciler.run, purge(store, clock), *_reporting(book, settings, clock)),
+        dependencies=dependencies,
         measures=counts.measures,
     )
     reader = PaymentReading(SqlPaymentReads(db))
     return PaymentsService(parts, payments, store, book, settlement, providers, reconciler, reader)
 
 
-def _providers(book: Sandbox, settings: PaymentsSettings, clock: Clock) -> Mapping[str, Provider]:
+def _providers(
+    book: Sandbox, settings: PaymentsSettings, clock: Clock
+) -> tuple[Mapping[str, Provider], tuple[Dependency, ...]]:
     """Return who may be asked about payments. One that charges no more may have some that are open."""
     providers: dict[str, Provider] = {book.name: book}
+    dependencies: list[Dependency] = []
     if settings.stripe_key:
         # The HTTP client is there for those who need it.
         from mercato.payments.providers.stripe import Stripe  # noqa: PLC0415
@@ -157,7 +162,8 @@ def _providers(book: Sandbox, settings: PaymentsSettings, clock: Clock) -> Mappi
 
         api = StripeApi(settings.stripe_url, settings.stripe_key, timeout_s=settings.provider_timeout_s)
         providers[Stripe.name] = Stripe(api, clock=clock)
-    return providers
+        dependencies.append(api.dependency)
+    return providers, tuple(dependencies)
 
 
 def _notices(book: Sandbox, settings: PaymentsSettings) -> Mapping[str, Notices]:

@@ -154,9 +154,8 @@ class Apart:
         self.process = _process(service, settings, clock, wired, self.neighbours)
         _serve_common(wired, self.process)
         shell, health, _ = application(
-            self.process, settings, write, registry, clock, neighbours=self.neighbours.dependencies.checks()
+            self.process, settings, write, registry, clock, dependencies=self.neighbours.dependencies
         )
-        registry.register(self.neighbours.dependencies)
         internal = None
         if secret is not None:
             internal = shell.beside(

@@ -1,6 +1,5 @@
 """The HTTP application over the embedded platform."""
 
-from collections.abc import Mapping
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -11,6 +10,7 @@ from mercato.adapters.sql.schema import Schema, wanting
 from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import MercatoError
 from mercato.runtime import dead_letters
+from mercato.runtime.dependencies import Dependencies
 from mercato.runtime.exposition import Exposition
 from mercato.runtime.folder import SCHEMAS
 from mercato.runtime.live import Callers, Live
@@ -62,16 +62,18 @@ def application(
     registry: CollectorRegistry,
     clock: Clock = utc_now,
     *,
-    neighbours: Mapping[str, Check] | None = None,
+    dependencies: Dependencies | None = None,
 ) -> Application:
     """Return the shell over every endpoint, the health that its life is told to, and the sockets.
 
-    The health tells of `neighbours` too, without which the process can do something.
+    Health and metrics tell of `dependencies` too, without which the process can do something.
     """
     metrics = RequestMetrics(registry)
     composition = process.composition
+    needed = _depending(process, settings, dependencies)
+    registry.register(needed)
     health = Health(
-        composition.name, __version__, _checks(process), {**shared_checks(process), **(neighbours or {})}
+        composition.name, __version__, _checks(process), {**shared_checks(process), **needed.checks()}
     )
     endpoints = contract_of(process, clock)
     endpoints += health_web.routes(health, composition.services).endpoints + docs.routes().endpoints
@@ -113,6 +115,15 @@ def application(
     if plugged is not None:
         plugged.bind(shell.handle)
     return Application(shell, health, sockets)
+
+
+def _depending(process: Process, settings: Settings, known: Dependencies | None) -> Dependencies:
+    """Return whom the process calls: other services, and whom its own services call."""
+    found = known or Dependencies(settings.dependency_calls)
+    for parts in process.composition.services.values():
+        for each in parts.dependencies:
+            found.add(each)
+    return found
 
 
 def contract_of(process: Process, clock: Clock) -> list[Endpoint]:

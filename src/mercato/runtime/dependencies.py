@@ -21,6 +21,10 @@ class Dependencies(Collector):
         self._at_once = at_once
         self._known: dict[str, Dependency] = {}
 
+    def add(self, dependency: Dependency) -> None:
+        """Tell of one that a service has made."""
+        self._known[dependency.name] = dependency
+
     def __getitem__(self, name: str) -> Dependency:
         """Return a dependency, always the same."""
         if name not in self._known:

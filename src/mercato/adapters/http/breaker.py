@@ -9,6 +9,14 @@ from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from mercato.kernel.errors import Unavailable
+
+
+class CircuitOpen(Unavailable):
+    """A service kept failing and is left alone for a while."""
+
+    code = "CIRCUIT_OPEN"
+
 
 @dataclass(frozen=True, slots=True)
 class BreakerTerms:

@@ -5,7 +5,6 @@ from datetime import timedelta
 
 from pyreqwest.client import Client, ClientBuilder
 
-from mercato.kernel.errors import Unavailable
 from mercato.web.http import LINGER_S
 
 DEADLINE_HEADER = "x-request-deadline"
@@ -15,12 +14,6 @@ _IDLE_S = LINGER_S / 2
 """How long a connection is kept for the next request."""
 _CONNECT_S = 1.0
 _SETTLING_S = 0.05
-
-
-class CircuitOpen(Unavailable):
-    """A service kept failing and is left alone for a while."""
-
-    code = "CIRCUIT_OPEN"
 
 
 def http_client(most_connections: int = _MOST_CONNECTIONS) -> Client:

@@ -8,8 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from mercato.adapters.bulkhead import Bulkhead
-from mercato.adapters.http.breaker import Breaker, BreakerState, BreakerTerms
-from mercato.adapters.http.client import CircuitOpen
+from mercato.adapters.http.breaker import Breaker, BreakerState, BreakerTerms, CircuitOpen
 from mercato.adapters.http.retries import RetryBudget
 from mercato.kernel.counting import Buckets
 from mercato.kernel.errors import Overloaded
@@ -80,7 +79,7 @@ class Dependency:
         """
         has_place = not (background or placeless)
         if not background:
-            self._check()
+            self.check()
         if has_place:
             try:
                 await self.places.take(f"Too many requests wait for the {self.name} service.", "dependency")
@@ -114,7 +113,8 @@ class Dependency:
         else:
             self.breaker.succeeded(permit.number, now)
 
-    def _check(self) -> None:
+    def check(self) -> None:
+        """Raise CircuitOpen where calls are not to be made."""
         now = self._clock()
         if self.breaker.state(now) is BreakerState.OPEN:
             raise self._left_alone(now)

@@ -64,6 +64,10 @@ class Stripe:
         self._api = api
         self._clock = clock
 
+    def check(self) -> None:
+        """Raise CircuitOpen while Stripe keeps giving no answers."""
+        self._api.dependency.check()
+
     async def charge(self, request: ChargeRequest) -> Charged | Declined:
         """Take the money, once per key. Raises OutcomeUnknown."""
         amount = to_stripe(request.amount, request.currency)

@@ -3,7 +3,9 @@
 Nothing of an answer but its codes is kept: its messages may hold what was sent.
 """
 
+import asyncio
 import logging
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 from typing import TypeVar
@@ -13,6 +15,8 @@ from pyreqwest.client import ClientBuilder
 from pyreqwest.exceptions import RequestError
 from pyreqwest.request import RequestBuilder
 
+from mercato.adapters.http.dependency import Dependency, Outcome
+from mercato.kernel.errors import Unavailable
 from mercato.kernel.money import EXPONENTS
 from mercato.payments.ports import OutcomeUnknown
 
@@ -23,6 +27,8 @@ API_VERSION = "2024-06-20"
 
 MAX_ANSWER = 4 * 1024 * 1024
 _MOST_CONNECTIONS = 64
+_LATE = 0.9
+"""What part of its time a request has had that was not answered in it, rather than called off."""
 
 # https://docs.stripe.com/currencies: those whose amounts are whole, though ISO 4217 may say otherwise.
 _ZERO_DECIMAL = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF XPF"
@@ -59,8 +65,10 @@ class StripeApi:
 
     def __init__(self, url: str, key: str, *, timeout_s: float) -> None:
         """`key` is the account's secret key."""
+        self.dependency = Dependency("stripe", at_once=_MOST_CONNECTIONS)
         self._url = url.rstrip("/")
         self._key = key
+        self._timeout_s = timeout_s
         self._client = (
             ClientBuilder()
             .timeout(timedelta(seconds=timeout_s))
@@ -92,16 +100,7 @@ class StripeApi:
         await self._client.close()
 
     async def _send(self, path: str, request: RequestBuilder, kind: type[T]) -> T:
-        try:
-            async with request.bearer_auth(self._key).build_streamed() as response:
-                status = response.status
-                body = bytearray()
-                while (piece := await response.body_reader.read_chunk()) is not None:
-                    body += piece
-                    if len(body) > MAX_ANSWER:
-                        raise OutcomeUnknown(f"{path}: the answer is too long")
-        except RequestError as error:
-            raise OutcomeUnknown(f"{path}: {type(error).__name__}") from None
+        status, body = await self._answer(path, request)
         if status in {401, 403}:
             log.error("the provider does not accept our key", extra={"path": path, "status": status})
         try:
@@ -113,6 +112,41 @@ class StripeApi:
             raise OutcomeUnknown(f"{path}: {status}, and no answer that can be read") from None
         # 409 is a request with the same key under way, 429 too many; after a 5xx anything is possible.
         raise OutcomeUnknown(f"{path}: {status}")
+
+    async def _answer(self, path: str, request: RequestBuilder) -> tuple[int, bytes]:
+        """Return the status and the body, and take note of what became of the request."""
+        try:
+            permit = await self.dependency.enter()
+        except Unavailable as error:
+            raise OutcomeUnknown(f"{path}: not asked. {error.message}") from None
+        outcome, began = Outcome.ABANDONED, time.monotonic()
+        try:
+            status, body = await self._read(path, request)
+            outcome = Outcome.OK if status < 300 else Outcome.REFUSED if status < 500 else Outcome.FAILED
+        except OutcomeUnknown:
+            outcome = Outcome.FAILED
+            raise
+        except asyncio.CancelledError:
+            # Whoever waits for a charge does so for no longer than a request may take.
+            if time.monotonic() - began > _LATE * self._timeout_s:
+                outcome = Outcome.TIMEOUT
+            raise
+        finally:
+            self.dependency.leave(permit, outcome)
+        return status, body
+
+    async def _read(self, path: str, request: RequestBuilder) -> tuple[int, bytes]:
+        try:
+            async with request.bearer_auth(self._key).build_streamed() as response:
+                status = response.status
+                body = bytearray()
+                while (piece := await response.body_reader.read_chunk()) is not None:
+                    body += piece
+                    if len(body) > MAX_ANSWER:
+                        raise OutcomeUnknown(f"{path}: the answer is too long")
+        except RequestError as error:
+            raise OutcomeUnknown(f"{path}: {type(error).__name__}") from None
+        return status, bytes(body)
 
 
 def to_stripe(minor: int, currency: str) -> int | None:

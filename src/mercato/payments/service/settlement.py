@@ -123,6 +123,7 @@ class Settlement:
         request = _charge_request(payment)
         outcome: Charged | Declined | NeverCharged | None
         if payment.status is PaymentStatus.PENDING:
+            self._providers[self.provider_name].check()
             try:
                 payment = await self._start(payment, part, expected)
             except InvalidTransition:
