@@ -10,10 +10,12 @@ from urllib.parse import urlsplit
 class Link:
     """Carries connections to a port of this machine, in a thread of its own."""
 
-    def __init__(self, port: int) -> None:
+    def __init__(self, port: int, *, at: int = 0) -> None:
+        """Lead to `port`, from the port `at`, a free one unless told."""
         self.opened = 0
         """How many connections have been made over it."""
         self.port = 0
+        self._at = at
         self._to = port
         self._ready = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._serve()), daemon=True)
@@ -44,7 +46,7 @@ class Link:
         self._loop = asyncio.get_running_loop()
         self._whole, self._ended = asyncio.Event(), asyncio.Event()
         self._whole.set()
-        server = await asyncio.start_server(self._carry, "127.0.0.1", 0)
+        server = await asyncio.start_server(self._carry, "127.0.0.1", self._at)
         self.port = server.sockets[0].getsockname()[1]
         self._ready.set()
         await self._ended.wait()

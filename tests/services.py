@@ -42,10 +42,10 @@ class Services:
         }
         return urls | usual | self.settings
 
-    def client(self, token: str | None = None, store: str | None = None) -> Shopper:
-        return Shopper(self.url, token, store)
+    def client(self, token: str | None = None, store: str | None = None, *, at: str = "gateway") -> Shopper:
+        return Shopper(f"http://127.0.0.1:{self.ports[at]}", token, store)
 
-    def start(self, names: Iterable[str] = NAMES) -> None:
+    def start(self, names: Iterable[str] = NAMES, *, ready: bool = True) -> None:
         """Start processes, and wait until each is ready."""
         for name in names:
             with (self.folder / f"{name}.err").open("ab") as err:
@@ -56,7 +56,7 @@ class Services:
                     cwd=self.folder,
                     env=environment(self.variables | self.own.get(name, {})),
                 )
-        for name in names:
+        for name in names if ready else ():
             wait_until(lambda: self.asked(name, "/health/ready")[0] == 200)  # noqa: B023  it is waited for here
 
     def asked(self, name: str, path: str) -> tuple[int, bytes]:

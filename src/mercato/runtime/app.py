@@ -1,5 +1,6 @@
 """The HTTP application over the embedded platform."""
 
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from prometheus_client import CollectorRegistry
@@ -176,14 +177,23 @@ def shared_checks(process: Process) -> dict[str, Check]:
     checks: dict[str, Check] = {}
     shared, bus = process.composition.shared, process.composition.bus
     if shared is not None:
-        checks["redis"] = shared.check
+        checks["redis"] = _once_started(process, shared.check)
     if bus is not None:
 
         async def connected() -> bool:
             return bus.state().connected
 
-        checks["bus"] = connected
+        checks["bus"] = _once_started(process, connected)
     return checks
+
+
+def _once_started(process: Process, check: Callable[[], Awaitable[bool]]) -> Check:
+    """Check what nothing is heard of before the process has started, and say so until then."""
+
+    async def checked() -> bool | str:
+        return await check() if process.started else "It is not tried before the database is there."
+
+    return checked
 
 
 def _usable(database: Database, schema: Schema) -> Check:

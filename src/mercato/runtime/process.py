@@ -194,6 +194,11 @@ class Process:
             await self.composition.bus.start()
 
     @property
+    def started(self) -> bool:
+        """Whether all that it needs to begin with was there."""
+        return bool(self._working)
+
+    @property
     def alive(self) -> bool:
         """Whether every background task is running."""
         return not any(task.done() for task in (*self._working, *self._relaying))
