@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 
 import msgspec
 
-from bench import cluster, graphql_shop, noisy_tenant, overload
+from bench import cluster, graphql_shop, noisy_tenant, overhead, overload
 from bench.client import Outcome, ask, drive, request
 from bench.figures import Figure, Target
 from bench.inserts import grouped_inserts
@@ -67,6 +67,8 @@ def measure(plan: Plan, tell: _Progress) -> list[Figure]:
     )
     tell("GraphQL")
     figures += graphql_shop.measure(plan.rounds, plan.read_s / 4)
+    tell("logs, metrics and traces")
+    figures += overhead.measure(2 * plan.rounds + 1, plan.read_s / 6)
     tell("overload")
     figures += overload.measure(plan.overload_s, plan.write_s)
     tell("noisy stores")

@@ -29,7 +29,7 @@ def test_every_measurement_finds_a_number() -> None:
 
     on_postgres = 0 if "PostgreSQL" in missing() else 3
     through_rabbitmq = 0 if missing() else 2
-    assert len(figures) == 17 + on_postgres + through_rabbitmq
+    assert len(figures) == 18 + on_postgres + through_rabbitmq
     # In so short a time nothing may be refused.
     assert all(figure.value > 0 for figure in figures if "refusal" not in figure.name)
     told = msgspec.json.decode(as_json(figures))
