@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.ready
 
 .DEFAULT_GOAL := help
-.PHONY: help setup setup-engines demo up cluster test test-embedded test-split check fmt lint types coverage bench snapshot \
+.PHONY: help setup setup-engines demo up cluster test test-embedded test-split check fmt lint types coverage bench trace-picture snapshot \
   openapi client graphiql fuzz clean up-d down logs health migrate-up migrate-down api-docs test-coverage test-performance \
   load-test
 
@@ -99,6 +99,9 @@ test-performance: bench ## The same as bench
 
 load-test: setup ## Ask one URL of this machine for ten seconds: URL=http://127.0.0.1:8080/products
 	@$(BIN)/python -m bench.load "$(URL)"
+
+trace-picture: setup ## Draw docs/trace.svg anew: the trace of an order, over a process per service
+	@$(BIN)/python -m tools.trace_picture --output docs/trace.svg
 
 snapshot: setup ## Write each service's schema snapshot from its migrations
 	@$(BIN)/python -m tools.snapshot
