@@ -41,8 +41,6 @@ def told_by(process: str, *has: str) -> set[str]:
     told = {_BY_ALL, process, *(each for each in has if each in {"Redis", "workers"})}
     if process == "mercato":
         told |= {_BY_SERVICES, _BY_GATEWAY, *SERVICES}
-    else:
-        told.add("apart")
     if process != _BY_GATEWAY:
         told |= {_BY_SERVICES, *(each for each in has if each in {"PostgreSQL", "RabbitMQ"})}
     return {each.name for each in described().values() if not told.isdisjoint(each.told_by.split(", "))}
