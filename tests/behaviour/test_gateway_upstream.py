@@ -34,12 +34,12 @@ class Breaking:
 
 
 @asynccontextmanager
-async def upstream(service: Breaking) -> AsyncIterator[Upstream]:
+async def upstream(service: Breaking, dependency: Dependency | None = None) -> AsyncIterator[Upstream]:
     server = await asyncio.start_server(service.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     client = http_client()
     async with server:
-        yield Upstream(f"http://127.0.0.1:{port}", client, None, Dependency("products"))
+        yield Upstream(f"http://127.0.0.1:{port}", client, None, dependency or Dependency("products"))
     await close(client)
 
 
@@ -86,3 +86,40 @@ async def test_what_may_change_something_is_sent_once(method: str, body: bytes) 
         with pytest.raises(Unavailable):
             await products.send(passage(method, body))
         assert service.asked == [method]
+
+
+async def test_what_is_sent_once_more_comes_out_of_a_budget() -> None:
+    """Or a service that breaks connections would be asked twice as often as one that does not."""
+    service, dependency = Breaking(1_000), Dependency("products")
+    dependency.breaker.failed = lambda *_: None  # type: ignore[method-assign]  # of repeats alone
+    async with upstream(service, dependency) as products:
+        for _ in range(40):
+            with pytest.raises(Unavailable):
+                await products.send(passage("GET"))
+    assert len(service.asked) <= 40 + 10 + 40 / 10
+    assert dependency.budget.denied > 20
+
+
+@pytest.mark.parametrize("declared", [{"content-length": "2"}, {"transfer-encoding": "chunked"}])
+async def test_a_client_that_sends_slowly_keeps_no_place_from_others(declared: dict[str, str]) -> None:
+    service, arrived = Breaking(0), asyncio.Event()
+    async with upstream(service, Dependency("products", at_once=1)) as products:
+        slow = passage("POST", b"{}")
+        slow.request.headers = {"host": "shop.example", **declared}
+        read, stream = slow.request.read_body, slow.request.stream_body
+
+        async def late(limit: int) -> bytes:
+            await arrived.wait()
+            return await read(limit)
+
+        async def pieces(limit: int) -> AsyncGenerator[bytes, None]:
+            await arrived.wait()
+            async for piece in stream(limit):
+                yield piece
+
+        slow.request.read_body, slow.request.stream_body = late, pieces
+        sending = asyncio.create_task(products.send(slow))
+        for _ in range(3):
+            assert (await products.send(passage("GET"))).status == 200
+        arrived.set()
+        await asyncio.gather(sending, return_exceptions=True)

@@ -3,7 +3,7 @@
 import asyncio
 from collections import deque
 
-from mercato.kernel.errors import Overloaded
+from mercato.kernel.errors import Overloaded, Shortage
 
 
 class Bulkhead:
@@ -23,7 +23,7 @@ class Bulkhead:
         """How many wait for a place."""
         return len(self._waiting)
 
-    async def take(self, refusal: str, reason: str) -> None:
+    async def take(self, refusal: str, reason: Shortage) -> None:
         """Take a place. Raises Overloaded, at once, where too many wait already."""
         if self.in_use < self.at_once:
             self.in_use += 1

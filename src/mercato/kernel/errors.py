@@ -5,7 +5,7 @@ The kind says what sort of refusal it is; each transport maps kinds to its own t
 
 import enum
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -118,10 +118,14 @@ class Unavailable(MercatoError):
         super().__init__(message, retry_after=retry_after)
 
 
+Shortage = Literal["overload", "dependency", "database", "passwords"]
+"""What there is too little of: the process itself, another service, connections, or time for passwords."""
+
+
 class Overloaded(Unavailable):
     """More is asked than can be done in time, so this is refused at once: nothing was done."""
 
-    def __init__(self, message: str, *, reason: str) -> None:
-        """`reason` is what is short, in a word of our own: metrics have it for a label."""
+    def __init__(self, message: str, *, reason: Shortage) -> None:
         super().__init__(message, retry_after=1)
-        self.reason = reason
+        self.reason: Shortage = reason
+        """Metrics have it for a label."""

@@ -6,6 +6,7 @@ all the counting.
 """
 
 from collections.abc import Awaitable, Callable, Iterator
+from typing import get_args
 
 from prometheus_client import CollectorRegistry, Metric
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
@@ -13,6 +14,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from mercato.kernel.counting import Buckets
+from mercato.kernel.errors import Shortage
 from mercato.web.call import Call
 from mercato.web.endpoint import PUBLIC, Routes
 from mercato.web.http import Response
@@ -24,7 +26,8 @@ class RequestMetrics(Collector):
     def __init__(self, registry: CollectorRegistry) -> None:
         self._counts: dict[tuple[str, int, str], int] = {}
         self._timed: dict[str, Buckets] = {}
-        self._shed: dict[str, int] = {}
+        # Told from the start: of a counter that comes into being with its first count, that is not seen.
+        self._shed: dict[Shortage, int] = dict.fromkeys(get_args(Shortage), 0)
         self._in_flight: Callable[[], int] = int
         self._waiting: Callable[[], int] = int
         registry.register(self)
@@ -42,9 +45,9 @@ class RequestMetrics(Collector):
             timed = self._timed[route] = Buckets()
         timed.observe(seconds)
 
-    def shed(self, reason: str) -> None:
+    def shed(self, reason: Shortage) -> None:
         """Count a request that was refused because too much was asked for."""
-        self._shed[reason] = self._shed.get(reason, 0) + 1
+        self._shed[reason] += 1
 
     def collect(self) -> Iterator[Metric]:
         """Return what was counted, as Prometheus has it."""
