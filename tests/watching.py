@@ -66,12 +66,22 @@ class Query:
 
 
 def queries() -> Iterator[Query]:
-    """Return every query of every dashboard, of variables too."""
+    """Return every query of every panel of every dashboard."""
     for name, dashboard in dashboards().items():
         chosen = {f"${each['name']}": ".*" for each in dashboard["templating"]["list"]}
         for panel in panels(dashboard):
             for target in panel["targets"]:
                 yield Query(name, panel["title"], _replaced(target["expr"], _VARIABLES | chosen))
+
+
+def choices() -> Iterator[tuple[str, str]]:
+    """Return what variables are chosen from: a selector of series, and the label whose values they are."""
+    for dashboard in dashboards().values():
+        for variable in dashboard["templating"]["list"]:
+            if variable["type"] == "query":
+                found = re.fullmatch(r"label_values\((.+), (\w+)\)", variable["query"]["query"])
+                assert found is not None, variable["query"]
+                yield found[1].replace("$process", ".*"), found[2]
 
 
 def _replaced(expression: str, values: dict[str, str]) -> str:
