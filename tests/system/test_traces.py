@@ -31,6 +31,9 @@ WHOLE = {
     "send payment.success",
     "process payment.success",
     "mail order_paid",
+    "POST /graphql",
+    "query",
+    "load Order.user",
 }
 """What the trace of an order tells, besides other things."""
 
@@ -92,6 +95,11 @@ async def shop_once(platform: Clients, name: str) -> str:
         payment = (await shop.post("/api/v1/payments", pay, headers=came)).data["id"]
         await shop.post(f"/api/v1/payments/{payment}/process", headers=came)
         await shop.until(f"/api/v1/orders/{order}", "status", "confirmed")
+        asked = {
+            "query": f"query {CANARY.replace('-', '_')} {{ myOrders {{ data {{ user {{ email }} }} }} }}"
+        }
+        answered = (await shop.post("/graphql", asked, headers=came)).json
+        assert "errors" not in answered, answered
         seen = await shop.get(f"/api/v1/products?search={CANARY}-words", headers=came)
         assert seen.status == 200
     return trace
@@ -130,6 +138,7 @@ def assert_discreet(collector: Collector) -> None:
     told = b"".join(collector.raw)
     for secret in (
         CANARY,
+        CANARY.replace("-", "_"),
         "customer@",
         "Harbour Street",
         "tok_visa",

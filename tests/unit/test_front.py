@@ -5,10 +5,13 @@ from typing import cast
 import pytest
 
 from mercato.adapters.identity.service_tokens import FORWARDED_HEADER, ClusterSecret
+from mercato.kernel.tracing import Tracing
 from mercato.runtime.front import Front
 from mercato.web.http import Chunks, Request, Response
 from mercato.web.shell import Shell
 from tests.clock import FakeClock
+from tests.shop import open_shop
+from tests.spans import Kept
 
 OURS = ClusterSecret("what the services of the tests sign with", clock=FakeClock())
 ANOTHERS = ClusterSecret("what somebody else's services sign with", clock=FakeClock())
@@ -62,3 +65,25 @@ async def test_only_what_the_gateway_has_signed_is_believed_and_not_counted_agai
 
     (request,) = shell.asked
     assert (request.client, request.secure, request.counted) == expected
+
+
+@pytest.mark.parametrize(
+    "secret, recorded", [(OURS, 1), (ANOTHERS, 0), (None, 0)], ids=["the gateway's", "forged", "nobody's"]
+)
+async def test_only_the_gateway_decides_that_a_request_is_recorded(
+    secret: ClusterSecret | None, recorded: int
+) -> None:
+    kept = Kept()
+    front = Front("orders", open_shop(traces=Tracing(kept, 0.0)).shell, None, OURS)
+    headers = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    if secret is not None:
+        headers[FORWARDED_HEADER] = told(secret, "orders")
+
+    answer = await front.handle(
+        Request(
+            "GET", "/items", "", headers, "127.0.0.1", secure=False, read_body=no_body, stream_body=no_pieces
+        )
+    )
+
+    assert answer.status == 200
+    assert len(kept.spans) == recorded
