@@ -21,7 +21,6 @@ CALLS = re.compile(r"mercato_(circuit|concurrency|neighbour|retries)_")
 """What has no series where nobody else is called: one process with the sandbox calls nobody."""
 EMPTY_WHEN_WELL = {
     ("service", "Failures by code"): "nothing fails",
-    ("service", "Turned away"): "there is room for all",
     ("service", "Warnings and errors of the last hour"): "nothing is wrong",
 }
 LEFT_BY_OTHERS = {"MercatoErrorsLogged", "MercatoDefects", "MercatoDeadLetters", "MercatoEventsParked"}
