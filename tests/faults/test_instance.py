@@ -64,10 +64,14 @@ async def comes_to_rest(copy: Platform, paid: set[str]) -> None:
         await asyncio.to_thread(wait_until, lambda: unsettled(copy.data) == 0)
         await calm(copy)
         with closing(sqlite3.connect(copy.data / "orders.db")) as orders:
-            confirmed = {
-                order for (order,) in orders.execute("SELECT id FROM orders WHERE status = 'confirmed'")
+            # Where the news of a payment is slower than the hold lasts, the money goes back.
+            settled = {
+                order
+                for (order,) in orders.execute(
+                    "SELECT id FROM orders WHERE status = 'confirmed' OR payment_status = 'refunded'"
+                )
             }
-        assert paid <= confirmed
+        assert paid <= settled
         for name in ("users", "products", "orders", "payments"):
             with closing(sqlite3.connect(copy.data / f"{name}.db")) as database:
                 assert database.execute("SELECT count(*) FROM inbox_parked").fetchone() == (0,)
