@@ -289,6 +289,7 @@ async def test_the_lag_says_how_much_waits_and_since_when(
     await commit(steps, changed("a", 2))
     lag = await outbox.lag()
     assert (lag.unsent, lag.oldest) == (2, since)
+    assert (await outbox.lag(1)).unsent == 1
 
 
 async def test_the_in_process_bus_confirms_only_what_is_durable_in_every_inbox() -> None:

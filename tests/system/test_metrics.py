@@ -24,9 +24,18 @@ from tests.running import (
     open_store,
     order_of,
 )
-from tests.scrapes import families
+from tests.scrapes import families, total
 
 PROCESSES = (*SERVICES, "gateway") if SPLIT else ("mercato",)
+
+
+BUSINESS = (
+    ("orders", "mercato_orders_placed_total", {"stock": "reserved"}),
+    ("payments", "mercato_payments_total", {"method": "card", "outcome": "success"}),
+    ("payments", "mercato_revenue_minor_units_total", {"currency": "USD"}),
+    ("users", "mercato_stores", {"status": "active"}),
+)
+"""What there is of once somebody has bought something: at which process, and under which labels."""
 
 
 async def text_of(platform: Platform, process: str) -> str:
@@ -56,6 +65,8 @@ async def test_each_process_tells_what_the_documentation_says_and_nothing_else(p
         assert (await shop.post(f"/api/v1/payments/{payment}/process")).status == 200
         await shop.post("/graphql", {"query": "{ nothing }"})
     known = described()
+    told_of = [total(await text_of(platform, process), name, **labels) for process, name, labels in BUSINESS]
+    assert min(told_of) >= 1, told_of
     for process in PROCESSES:
         told = {family.name: family for family in families(await text_of(platform, process))}
         assert set(told) == told_by(process, *has()), process

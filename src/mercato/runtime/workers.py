@@ -60,13 +60,18 @@ class Worker:
 
     @asynccontextmanager
     async def answering(self, registry: CollectorRegistry) -> AsyncIterator[None]:
-        """Tell siblings what is in the registry, meanwhile."""
+        """Tell siblings what is in the registry, meanwhile; if that is not possible, all else goes on."""
 
         async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(msgspec.msgpack.encode(list(_passed_on(registry.collect()))))
             writer.close()
 
-        server = await asyncio.start_unix_server(answer, self._socket(self.number))
+        try:
+            server = await asyncio.start_unix_server(answer, self._socket(self.number))
+        except OSError as error:
+            log.warning("siblings cannot be told the metrics", extra={"cause": repr(error)})
+            yield
+            return
         try:
             yield
         finally:
