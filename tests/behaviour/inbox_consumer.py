@@ -29,6 +29,8 @@ class Consumer:
     kept_by_sender: dict[str, list[bytes]] = field(default_factory=dict)
     """By key, what the sender would send again."""
     failing: set[str] = field(default_factory=set)
+    words: str = "not yet"
+    """Of what fails."""
     calls: Counter[str] = field(default_factory=Counter)
     asked: list[tuple[str, int, int]] = field(default_factory=list)
     sender_away: bool = False
@@ -53,7 +55,7 @@ class Consumer:
             )
             self.calls[event.id] += 1
             if event.id in self.failing:
-                raise LookupError("not yet")
+                raise LookupError(self.words)
             return None, ()
 
         await self.steps.run(by, work)

@@ -1,6 +1,7 @@
 """The inbox: each event has its effect once and in order, whatever comes how often."""
 
 import asyncio
+import logging
 import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -10,6 +11,7 @@ import pytest
 
 from mercato.adapters.sql.database import StorageUnavailable
 from mercato.adapters.sql.steps import Steps
+from mercato.kernel.subject import named
 from mercato.messaging import inbox as inbox_module
 from mercato.messaging.inbox import Parked, ParkedState
 from tests.behaviour.inbox_consumer import ATTEMPTS, BACKOFF, BY, Consumer, consumer_on
@@ -94,6 +96,26 @@ async def test_a_failing_event_is_tried_ever_more_slowly(consumer: Consumer) -> 
     assert 1 <= first <= 2
     assert 3 <= second - first <= 4
     assert 8 <= third - second <= 11
+
+
+async def test_no_secret_is_in_the_reason_and_the_line_names_the_event(
+    consumer: Consumer, caplog: pytest.LogCaptureFixture
+) -> None:
+    told = []
+
+    def note(record: logging.LogRecord) -> bool:
+        told.append((record.getMessage(), named()))
+        return True
+
+    caplog.handler.addFilter(note)
+    consumer.failing.add(event_id("a", 1))
+    consumer.words = "no way to amqp://shop:night@broker for ann@lamps.example"
+    await consumer.take(1)
+    (parked,) = await consumer.store.due(consumer.clock() + timedelta(hours=1), 10)
+    assert parked.reason == "LookupError: no way to amqp://shop:[hidden]@broker for [hidden]@lamps.example"
+    named_then = {"event_id": event_id("a", 1), "event_type": "thing.changed", "tenant": "shop"}
+    assert ("event failed and is parked", named_then) in told
+    assert named() == {}
 
 
 async def test_what_keeps_failing_is_a_dead_letter_and_its_key_goes_on(consumer: Consumer) -> None:
