@@ -20,7 +20,7 @@ _RESTART_FIRST_S = 0.2
 _RESTART_MOST_S = 10.0
 _LASTING_S = 10.0
 """A child that ran for so long is started again at once when it ends."""
-_KILL_AFTER_S = 5.0
+_KILL_AFTER_S = 10.0
 """How much longer than its drain time a child may take to stop."""
 _LINE = 64 * 1024
 _COLOURS = (36, 32, 33, 35, 34, 31, 96, 92)
