@@ -52,8 +52,8 @@ def measure(seconds: float, peak_s: float, *, delay: str | None = None) -> list[
 
 def _overloaded(up: Server, stream: Stream, peak: float, seconds: float) -> list[Figure]:
     stream.per_s = TIMES * peak
-    memory = [up.pss_mb()]
-    arrive(up.port, [stream], seconds, lambda: memory.append(up.pss_mb()))
+    memory = [up.rss_mb()]
+    arrive(up.port, [stream], seconds, lambda: memory.append(up.rss_mb()))
     answers = ", ".join(f"{count} of {status}" for status, count in sorted(stream.statuses.items()))
     return [
         Figure(

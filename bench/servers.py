@@ -32,6 +32,10 @@ class Server:
         """Return the proportional set size of all its processes, in MB."""
         return sum(float(each.memory_full_info().pss) for each in self._processes()) / 1e6
 
+    def rss_mb(self) -> float:
+        """Return the resident memory of all its processes, in MB: quick to ask for while it works."""
+        return sum(float(each.memory_info().rss) for each in self._processes()) / 1e6
+
     def cpu_s(self) -> float:
         """Return the CPU time that all its processes have used, in user and kernel mode."""
         return cpu_s(self.process.pid)
