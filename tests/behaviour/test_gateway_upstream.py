@@ -6,9 +6,9 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from mercato.adapters.http.breaker import CircuitOpen
+from mercato.adapters.http.breaker import BreakerState, CircuitOpen
 from mercato.adapters.http.client import close, http_client
-from mercato.adapters.http.dependency import Dependency
+from mercato.adapters.http.dependency import Dependency, Outcome
 from mercato.gateway.origin import Origin
 from mercato.gateway.upstream import Passage, Upstream
 from mercato.kernel.errors import Unavailable
@@ -20,15 +20,16 @@ ANSWER = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok"
 class Breaking:
     """A service whose first connections break, each once it was asked something."""
 
-    def __init__(self, breaks: int, after: bytes = b"") -> None:
+    def __init__(self, breaks: int, after: bytes = b"", answer: bytes = ANSWER) -> None:
         self.asked: list[str] = []
         self._breaks = breaks
         self._after = after
+        self._answer = answer
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = await reader.readuntil(b"\r\n\r\n")
         self.asked.append(head.split(b" ")[0].decode())
-        writer.write(self._after if len(self.asked) <= self._breaks else ANSWER)
+        writer.write(self._after if len(self.asked) <= self._breaks else self._answer)
         await writer.drain()
         writer.close()
 
@@ -123,3 +124,15 @@ async def test_a_client_that_sends_slowly_keeps_no_place_from_others(declared: d
             assert (await products.send(passage("GET"))).status == 200
         arrived.set()
         await asyncio.gather(sending, return_exceptions=True)
+
+
+@pytest.mark.parametrize("status", [404, 409, 429, 500, 503])
+async def test_what_a_service_answers_opens_no_circuit_to_it(status: int) -> None:
+    """It is passed on as it is; who is there and says so is not away."""
+    answer = ANSWER.replace(b"200 OK", b"%d Odd" % status)
+    dependency = Dependency("products")
+    async with upstream(Breaking(0, answer=answer), dependency) as products:
+        for _ in range(10):
+            assert (await products.send(passage("GET"))).status == status
+    assert dependency.state is BreakerState.CLOSED
+    assert dependency.outcomes == {Outcome.REFUSED: 10}
