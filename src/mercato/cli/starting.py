@@ -58,4 +58,4 @@ def _start(
             serve = serve_split if "--split" in given else serve_all
             serve(host=host, port=port, data=data, demo="--demo" in given)
         else:
-            serve_one(service, host=host, port=port, data=data)
+            serve_one(service, host=host, port=port, data=data, workers=None)
