@@ -10,6 +10,8 @@ import asyncpg
 import pytest
 
 from mercato.adapters.sql.database import Row, Value
+from mercato.adapters.sql.inbox import SqlInbox
+from mercato.adapters.sql.outbox import SqlOutbox
 from mercato.adapters.sql.postgres_tx import numbered
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.orders import OrderStatus
@@ -19,6 +21,8 @@ from mercato.kernel.ids import OrderId, ProductId, UserId
 from mercato.kernel.paging import Window, time_key
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import TenantId
+from mercato.messaging.inbox import ParkedState
+from mercato.notifications.stores.sql import SqlNotifications
 from mercato.orders.ports import OrderFilter
 from mercato.orders.stores.reading import SqlOrderReads
 from mercato.orders.stores.sql import SqlOrders
@@ -131,7 +135,7 @@ async def explaining(request: pytest.FixtureRequest) -> AsyncIterator[Explaining
         await owner.execute(_COUNT_PRODUCTS)
     await owner.execute("ANALYZE")
     await owner.close()
-    connection = await asyncpg.connect(server.url(name, ROLES.serving))
+    connection = await asyncpg.connect(server.url(name, _ROLE.get(service, ROLES.serving)))
     await connection.execute(f"SET mercato.tenant = '{SHOP}'")
     yield Explaining(connection)
     await connection.close()
@@ -217,7 +221,26 @@ FILLED: dict[str, dict[str, tuple[dict[str, str], str]]] = {
         ),
         "stock_movements": ({"tenant_id": _STORE, "product_id": _ID, "id": _ID}, ""),
     },
+    "notifications": {
+        "outbox": ({"position": "n", "event_id": _ID, "key": _ID, "sent_at": "NULLIF(n % 100, 0)"}, ""),
+        "inbox_parked": (
+            {"event_id": _ID, "key": _ID, "state": "CASE WHEN n % 100 = 0 THEN 'failed' ELSE 'dead' END"},
+            "",
+        ),
+        "notifications": (
+            {
+                "id": _ID,
+                "tenant_id": _STORE,
+                "event_id": _ID,
+                "status": "COALESCE((ARRAY['queued', 'sending', 'failed'])[1 + n % 100], 'sent')",
+                "due_at": "CASE WHEN n % 100 < 2 THEN n END",
+            },
+            "",
+        ),
+    },
 }
+_ROLE = {"notifications": ROLES.system}
+"""Who reads, where it is not the role that serves: its work is on one store's rows."""
 
 
 def windows() -> list[Window]:
@@ -317,3 +340,14 @@ async def test_lists_and_searches_of_products(explaining: Explaining) -> None:
     await lists.page(SHOP, ProductFilter(sku="S-77"), Order(SortBy.NAME, descending=False), Part(20))
     await lists.export(SHOP, middle, 100)
     explaining.check(250)
+
+
+@pytest.mark.parametrize("explaining", ["notifications"], indirect=True)
+async def test_what_is_counted_for_the_metrics_is_not_looked_for(explaining: Any) -> None:
+    steps = steps_on(explaining)
+    lag = await SqlOutbox(explaining).lag(FEW)
+    parked = await SqlInbox(steps).counts(FEW)
+    mails = await SqlNotifications(steps).waiting(FEW)
+    assert (lag.unsent, parked[ParkedState.FAILED], parked[ParkedState.DEAD]) == (1_000, 1_000, FEW)
+    assert list(mails.values()) == [1_000, 1_000, 1_000]
+    explaining.check(8)
