@@ -3,6 +3,7 @@
 import asyncio
 import re
 import time
+import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
@@ -67,8 +68,8 @@ async def nothing() -> AsyncIterator[bytes]:
         yield piece
 
 
-async def endless(piece: bytes) -> AsyncIterator[bytes]:
-    for _ in range(HUGE // len(piece)):
+async def endless(piece: bytes, times: int | None = None) -> AsyncIterator[bytes]:
+    for _ in range(times or HUGE // len(piece)):
         yield piece
 
 
@@ -129,6 +130,8 @@ async def test_a_body_of_a_gigabyte_is_refused_without_being_read_or_kept(
     piece = b" " * (1 << 18)
     in_chunks = b"%x\r\n%s\r\n" % (len(piece), piece)
     before = memory_mb(platform)
+    bomb = zlib.compress(bytes(256 << 20), level=9, wbits=31)
+    packed = LOGIN + b"Connection: close\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n" % len(bomb)
     bodies: list[Callable[[], Awaitable[Ended]]] = [
         lambda: sending(platform, LOGIN + b"Content-Length: %d\r\n\r\n" % HUGE, endless(piece)),
         lambda: sending(platform, LOGIN + CHUNKED, endless(in_chunks)),
@@ -136,6 +139,8 @@ async def test_a_body_of_a_gigabyte_is_refused_without_being_read_or_kept(
     all_of_it = asyncio.gather(*(body() for body in bodies * 3))
     async with platform.client(store.customer) as shop:
         await goes_on(shop, "/api/v1/orders", all_of_it)
+        # What would be 256 MiB unpacked is not unpacked.
+        assert (await sending(platform, packed, endless(bomb, 1))).statuses == [415]
     for each in await all_of_it:
         assert each.statuses in ([413], []), "the refusal may be lost in the connection's end"
         assert each.sent < HUGE / 8
