@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -11,6 +11,7 @@ import pytest
 
 from mercato.adapters.bus.inprocess import InProcessBus
 from mercato.adapters.bus.rabbitmq import RabbitBus
+from mercato.adapters.bus.rabbitmq_consumer import PREFETCH
 from mercato.adapters.bus.rabbitmq_link import dead_queue_of, queue_of
 from mercato.adapters.bus.rabbitmq_publisher import confirmed_in_order
 from mercato.kernel.errors import Unavailable
@@ -335,3 +336,33 @@ async def test_without_a_broker_nothing_is_confirmed_and_it_is_said_so(
     assert not bus.state().connected
     await bus.stop()
     assert "secret-word" not in caplog.text
+
+
+async def test_the_bus_tells_how_much_waits_in_its_queues(rabbit: World) -> None:
+    name, going_on = rabbit.names("slow"), asyncio.Event()
+
+    async def receive(bodies: Sequence[bytes]) -> None:
+        if b"k:0" in bodies:
+            raise Refused([b"k:0"], "too much")
+        await going_on.wait()
+
+    rabbit.bus.subscribe(name, THINGS, receive)
+    with pytest.raises(Unavailable):
+        await rabbit.bus.depths()
+    await rabbit.start(rabbit.bus)
+    own, dead = queue_of(name), dead_queue_of(name)
+    assert await rabbit.bus.depths() == {own: 0, dead: 0}
+    await publish_all(rabbit.bus, [message(0)])
+    await eventually(rabbit.bus.depths, {own: 0, dead: 1})
+    await publish_all(rabbit.bus, [message(n) for n in range(1, PREFETCH + 51)])
+    # What is delivered waits no more in the queue.
+    await eventually(rabbit.bus.depths, {own: 50, dead: 1})
+    going_on.set()
+    await eventually(rabbit.bus.depths, {own: 0, dead: 1})
+
+
+async def eventually(read: Callable[[], Awaitable[Mapping[str, int]]], wanted: Mapping[str, int]) -> None:
+    async def holds() -> bool:
+        return await read() == wanted
+
+    await until(holds)
