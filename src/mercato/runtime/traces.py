@@ -16,7 +16,7 @@ from mercato.runtime.settings import Settings, WrongSetting, variable
 if TYPE_CHECKING:
     from mercato.adapters.tracing.batches import Batches, Exporter
 
-FLUSH_S = 5.0
+FLUSH_S = 2.0
 """How long, at the end of the process, its last spans may take to be exported."""
 _PATH = "/v1/traces"
 
