@@ -1,10 +1,9 @@
-"""A service that starts before everything it needs, and comes alive as each comes, in any order."""
+"""A service that starts before everything it needs, and comes alive as each comes, whichever is first."""
 
 import asyncio
 from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
-from itertools import permutations
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -88,11 +87,12 @@ class Late:
         return b'mercato_outbox_unsent{service="users"} 0.0' in (await self.asked("/metrics"))[1]
 
 
-async def test_a_service_comes_alive_as_what_it_needs_comes_in_any_order(tmp_path: Path) -> None:
+async def test_a_service_comes_alive_as_what_it_needs_comes_whichever_is_first(tmp_path: Path) -> None:
     for engine in ("postgres", "rabbitmq", "redis"):
         if not available(engine):
             pytest.skip(f"{engine} is not installed; `make setup-engines` installs it")
-    orders = list(permutations(CHECKS))
+    first, second, third = CHECKS
+    orders = [(first, second, third), (third, first, second), (second, third, first)]
     late, settings = [], await asyncio.to_thread(engines)
     for number in range(len(orders)):
         (tmp_path / str(number)).mkdir()

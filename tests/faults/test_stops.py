@@ -87,7 +87,7 @@ async def on_an_account(platform: Platform) -> Load:
         (("mercato", "up"), 5, on_an_order, ("orders", "SELECT id FROM orders")),
         (
             ("mercato", "serve", "users"),
-            3,
+            2,
             on_an_account,
             ("users", "SELECT id FROM users WHERE email LIKE '%@stops%'"),
         ),
