@@ -26,9 +26,16 @@ from mercato.runtime.folder import SCHEMAS
 from tests.running import free_port
 
 START_DEADLINE_S = 60.0
+_ROOM = 4 << 30
 _FOLDERS = ("/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin")
 ROLES = Roles("mercato_app", "mercato_system")
 OWNER = "mercato_owner"
+
+
+def _memory() -> Path | None:
+    """Return a folder in memory, if one has room: databases are made there in a seventh of the time."""
+    shared = Path("/dev/shm")  # noqa: S108  a folder of its own is made in it
+    return shared if shared.is_dir() and shutil.disk_usage(shared).free > _ROOM else None
 
 
 def binaries() -> Path | None:
@@ -51,7 +58,7 @@ class PostgresServer:
         """Make a database cluster with the three roles, and serve it."""
         found = binaries()
         assert found is not None
-        self.folder = Path(tempfile.mkdtemp(prefix="mercato-pg-"))
+        self.folder = Path(tempfile.mkdtemp(prefix="mercato-pg-", dir=None if self.durable else _memory()))
         self.port = free_port()
         user = unprivileged(self.folder)
         subprocess.run(
@@ -143,7 +150,9 @@ class PostgresServer:
                 self._made[template] = schema.head
             self._number += 1
             name = f"{schema.service}_{os.getpid()}_{self._number}"
-            await connection.execute(f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER}")
+            await connection.execute(
+                f"CREATE DATABASE {name} TEMPLATE {template} OWNER {OWNER} STRATEGY FILE_COPY"
+            )
         finally:
             await connection.close()
         return name

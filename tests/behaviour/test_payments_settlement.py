@@ -151,7 +151,7 @@ async def test_a_payment_cancelled_on_its_way_to_the_provider_is_not_charged(
 async def test_too_much_under_way_is_refused_before_anything_happens(
     open_database: OpenDatabase, tmp_path: Path
 ) -> None:
-    settings = PaymentsSettings(provider_timeout_s=0.05, most_flights=1)
+    settings = PaymentsSettings(provider_timeout_s=0.3, most_flights=1)
     async with open_till(open_database, tmp_path, settings=settings) as till:
         stuck, other = await till.open(token="tok_timeout"), await till.open()
         answers = await asyncio.gather(till.process(stuck), till.process(other))

@@ -96,8 +96,9 @@ MOST_VALUES = 250
 FEW = 20
 """A fraction of the strange things that are asked for in a round."""
 _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}|[0-9]{6}|@|%|\\|" + CANARY, re.IGNORECASE)
-_ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE|WS) (/[\w.-]*|/\{\w+\})+|unrouted")
-_CODE = re.compile(r"[A-Z_]*")
+_ROUTE = re.compile(r"(GET|POST|PUT|PATCH|DELETE|SOCKET) (/[\w.-]*|/\{\w+\})+|unrouted")
+_CODE = re.compile(r"[A-Z_]*|1\d{3}|4\d{3}")
+"""Sockets are told by what they were closed with (RFC 6455, section 7.4)."""
 
 
 async def be_hostile(shop: Shopper, store: Store) -> None:
