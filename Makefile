@@ -23,7 +23,8 @@ $(STAMP): pyproject.toml uv.lock
 	@echo "Installing into $(VENV) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet "uv==$(UV_VERSION)"
-	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --inexact --all-extras --quiet
+	@UV_PROJECT_ENVIRONMENT=$(VENV) $(BIN)/uv sync --frozen --inexact --all-extras --quiet --compile-bytecode
+	@$(BIN)/python -m compileall -q src
 	@touch $@
 
 setup-engines: ## Install the servers and tools that tests and bench start and this machine lacks (Debian, as root)
