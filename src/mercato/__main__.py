@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from io import TextIOWrapper
 
 __all__ = ["main"]
@@ -21,7 +22,20 @@ def main() -> None:
         # Until Python 3.12 an interrupt of a class that is being made comes wrapped in another error.
         if not isinstance(error, KeyboardInterrupt) and not isinstance(error.__cause__, KeyboardInterrupt):
             raise
-        sys.exit(_INTERRUPTED)
+        _end_interrupted()
+
+
+def _end_interrupted() -> None:
+    """End with an exit code.
+
+    By itself Python would kill itself with SIGINT where the interrupt met code that is made from a text, as
+    that of dataclasses is, although it has been caught since (CPython's pythonrun.c, run_eval_code_obj).
+    """
+    for stream in (sys.stdout, sys.stderr):
+        # Whoever read it may be gone.
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(_INTERRUPTED)
 
 
 def _open_standard_files() -> None:

@@ -74,10 +74,9 @@ async def _each_is_sent(shop: Shopper) -> list[dict[str, Any]]:
 
 
 def _is_quiet(metrics: Answer) -> bool:
-    """Say whether no event waits to be told or heard."""
-    waiting = [
-        line for line in metrics.body.decode().splitlines() if line.startswith("mercato_outbox_unsent{")
-    ]
+    """Say whether no event waits to be told, or for its turn, or to be tried again."""
+    names = ("mercato_outbox_unsent{", "mercato_inbox_parked{")
+    waiting = [line for line in metrics.body.decode().splitlines() if line.startswith(names)]
     return bool(waiting) and all(line.endswith(" 0.0") for line in waiting)
 
 
