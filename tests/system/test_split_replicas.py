@@ -217,7 +217,7 @@ async def test_what_one_replica_began_the_other_completes_once_the_first_is_gone
                 await until(lambda: is_writing(looking, "wait_event_type = 'Lock'"))
                 (replica.kill if fate == "killed" else replica.suspend)()
             # The statement was sent, so it may be carried out though nobody waits for it any more.
-            await until(lambda: is_over(looking))
+            await until(lambda: is_over(looking), within_s=60)
             minted = await looking.fetchval("SELECT object_id FROM claims WHERE key = $1", fate)
         answers: list[Answer] = []
 
