@@ -110,7 +110,7 @@ class PostgresServer:
         """Kill the server as a power failure would, as far as processes can feel one."""
         assert self.process is not None
         pid = (self.folder / "data" / "postmaster.pid").read_text().split()[0]
-        # It must not fork once its children are listed: whoever is left would keep the next one from starting.
+        # It must not fork once its children are listed: one that is left keeps the next server from starting.
         os.kill(int(pid), signal.SIGSTOP)
         children = subprocess.run(
             ["pgrep", "-P", pid], capture_output=True, text=True, check=False
