@@ -25,6 +25,13 @@ def available(name: str) -> bool:
     return found
 
 
+def need(*names: str) -> None:
+    """Skip the test where an engine is missing; see `available`."""
+    for name in names:
+        if not available(name):
+            pytest.skip(f"{name} is not installed; `make setup-engines` installs it")
+
+
 SQLITE = pytest.mark.parametrize("engine", ["sqlite"], indirect=True)
 """Marks a test of what is SQLite's own: its file, its plans, its one writer."""
 POSTGRES = pytest.mark.parametrize("engine", ["postgres"], indirect=True)

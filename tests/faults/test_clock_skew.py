@@ -11,7 +11,7 @@ import pytest
 
 from mercato.kernel.ids import uuid7
 from tests.commands import mercato
-from tests.engines import available
+from tests.engines import need
 from tests.running import Shopper, add_product, free_port, open_store, order_of
 from tests.services import Services
 from tests.split_engines import engines
@@ -37,9 +37,7 @@ def skewed(seconds: int) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def skewed_services(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services, Services]]:
-    for engine in ("postgres", "rabbitmq", "redis", "faketime"):
-        if not available(engine):
-            pytest.skip(f"{engine} is not installed; `make setup-engines` installs it")
+    need("postgres", "rabbitmq", "redis", "faketime")
     folder = tmp_path_factory.mktemp("skewed")
     settings = engines() | {"MERCATO_HOLD": str(HOLD_S), "MERCATO_ORPHAN_GRACE": "1"}
     services = Services(folder, settings, own={name: skewed(by) for name, by in APART_S.items()})

@@ -8,10 +8,9 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import msgspec
-import pytest
 
 from mercato.kernel.ids import uuid7
-from tests.engines import available
+from tests.engines import need
 from tests.link import Link
 from tests.running import free_port
 from tests.services import Services
@@ -88,9 +87,7 @@ class Late:
 
 
 async def test_a_service_comes_alive_as_what_it_needs_comes_whichever_is_first(tmp_path: Path) -> None:
-    for engine in ("postgres", "rabbitmq", "redis"):
-        if not available(engine):
-            pytest.skip(f"{engine} is not installed; `make setup-engines` installs it")
+    need("postgres", "rabbitmq", "redis")
     first, second, third = CHECKS
     orders = [(first, second, third), (third, first, second), (second, third, first)]
     late, settings = [], await asyncio.to_thread(engines)

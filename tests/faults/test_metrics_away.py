@@ -10,7 +10,7 @@ import pytest
 
 from tests import postgres_server, rabbitmq_server, redis_server
 from tests.commands import Server, serving, wait_until
-from tests.engines import available
+from tests.engines import need
 from tests.link import Link
 from tests.scrapes import figures, scraped, total
 from tests.split_engines import engines
@@ -24,9 +24,7 @@ WITHIN_S = 6.0
 @pytest.fixture
 def links(tmp_path: Path) -> Iterator[tuple[Server, list[Link]]]:
     """Run orders by itself, over links to all that it works on."""
-    for engine in ("postgres", "rabbitmq", "redis"):
-        if not available(engine):
-            pytest.skip(f"{engine} is not installed; `make setup-engines` installs it")
+    need("postgres", "rabbitmq", "redis")
     made_for = engines()
     servers = {
         "MERCATO_DATABASE_URL": postgres_server.shared().port,

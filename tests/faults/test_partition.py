@@ -13,7 +13,7 @@ import pytest
 
 from mercato.kernel.ids import uuid7
 from tests import postgres_server, rabbitmq_server
-from tests.engines import available
+from tests.engines import need
 from tests.link import Link
 from tests.postgres_server import ROLES
 from tests.running import Answer, Shopper, Store, add_product, open_store, order_of
@@ -94,9 +94,7 @@ class Partition:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Services, Links]]:
-    for engine in ("postgres", "rabbitmq", "redis"):
-        if not available(engine):
-            pytest.skip(f"{engine} is not installed; `make setup-engines` installs it")
+    need("postgres", "rabbitmq", "redis")
     settings = engines()
     services = Services(tmp_path_factory.mktemp("partition"), settings)
     to = [services.ports["products"], services.ports["orders"]]

@@ -20,7 +20,7 @@ from tests import postgres_server
 from tests.behaviour.products_shop import open_shop
 from tests.commands import wait_until
 from tests.conftest import OpenDatabase
-from tests.engines import POSTGRES, available
+from tests.engines import POSTGRES, need
 from tests.postgres_server import ROLES, PostgresServer
 from tests.running import Answer, Down, Platform, Shopper, Store, add_product, open_store, order_of
 from tests.waiting import until
@@ -32,8 +32,7 @@ QUICKLY_S = 3.0
 @pytest.fixture
 def server() -> Iterator[PostgresServer]:
     """A server of the test's own, whose commits are on disk."""
-    if not available("postgres"):
-        pytest.skip("PostgreSQL is not installed; `make setup-engines` installs it")
+    need("postgres")
     own = PostgresServer(durable=True)
     own.start()
     yield own

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.commands import wait_until
-from tests.engines import available
+from tests.engines import need
 from tests.modes import OWN_PROCESSES
 from tests.prometheus_server import PrometheusServer
 from tests.services import Services
@@ -32,8 +32,7 @@ def services(tmp_path: Path) -> Iterator[Services]:
 
 @pytest.fixture
 def prometheus(services: Services) -> Iterator[PrometheusServer]:
-    if not available("prometheus"):
-        pytest.skip("Prometheus is not installed; `make setup-engines` installs it")
+    need("prometheus")
     server = PrometheusServer({name: services.ports[name] for name in WATCHED}, hasty=True)
     server.start()
     yield server

@@ -12,7 +12,7 @@ from mercato.runtime.folder import SCHEMAS
 from tests import postgres_server
 from tests.buried import bury_in
 from tests.commands import Ended, mercato
-from tests.engines import available
+from tests.engines import need
 from tests.every_command import run_all
 from tests.postgres_server import OWNER, ROLES, PostgresServer
 from tests.running import Platform, add_product, open_store
@@ -28,8 +28,7 @@ MIGRATES = {"migrate up", "migrate down", "migrate status"}
 
 @pytest.fixture(scope="module")
 def server() -> PostgresServer:
-    if not available("postgres"):
-        pytest.skip("PostgreSQL is not installed; `make setup-engines` installs it")
+    need("postgres")
     return postgres_server.shared()
 
 

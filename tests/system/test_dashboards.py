@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.commands import wait_until
-from tests.engines import available
+from tests.engines import need
 from tests.metrics_table import described
 from tests.prometheus_server import Failed, PrometheusServer
 from tests.running import SERVICES, SPLIT, Platform, Shopper, Store, add_product, open_store, order_of
@@ -39,8 +39,7 @@ LOOK_S = 0.5
 @pytest.fixture(scope="module")
 def prometheus(platform: Platform) -> Iterator[PrometheusServer]:
     """A Prometheus that has seen the platform at work."""
-    if not available("prometheus"):
-        pytest.skip("Prometheus is not installed; `make setup-engines` installs it")
+    need("prometheus")
     server = PrometheusServer(ports(platform))
     server.start()
     # A change is seen of what was seen before it.

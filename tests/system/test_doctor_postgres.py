@@ -27,7 +27,7 @@ from mercato.runtime.settings import Settings, load
 from tests import postgres_server, rabbitmq_server
 from tests.commands import Ended, mercato, wait_until
 from tests.conftest import need_redis
-from tests.engines import available
+from tests.engines import need
 from tests.faults.test_poolers import pooler
 from tests.mail_server import mail_server
 from tests.postgres_server import OWNER, ROLES, PostgresServer
@@ -41,8 +41,7 @@ from tests.system.test_purge_postgres import PARK
 
 @pytest.fixture(scope="module")
 def server() -> PostgresServer:
-    if not available("postgres"):
-        pytest.skip("PostgreSQL is not installed; `make setup-engines` installs it")
+    need("postgres")
     return postgres_server.shared()
 
 
@@ -246,8 +245,7 @@ def test_a_clock_that_differs_from_the_databases_is_told(
 def test_a_pooler_that_keeps_no_sessions_is_a_problem_unless_transactions_name_the_store(
     environ: dict[str, str], server: PostgresServer
 ) -> None:
-    if not available("pgbouncer"):
-        pytest.skip("PgBouncer is not installed; `make setup-engines` installs it")
+    need("pgbouncer")
     with pooler("transaction") as port:
         behind = {name: value.replace(f":{server.port}/", f":{port}/") for name, value in environ.items()}
         found = databases(behind)
@@ -279,8 +277,7 @@ def around_(look: Callable[[Settings], Iterator[Finding]], **settings: str) -> d
 
 
 def test_queues_that_are_not_there_that_nobody_empties_or_that_hold_refused_ones_are_told() -> None:
-    if not available("rabbitmq"):
-        pytest.skip("RabbitMQ is not installed; `make setup-engines` installs it")
+    need("rabbitmq")
     url = rabbitmq_server.shared().new_url()
     assert around_(around.broker, BROKER_URL=url)["broker"][:2] == (
         "ok",

@@ -22,7 +22,7 @@ from mercato.runtime.instance.server import PLACES, described
 from mercato.runtime.instance.server import tables_at as tables_of
 from tests import postgres_server
 from tests.commands import mercato
-from tests.engines import available
+from tests.engines import need
 from tests.postgres_server import PostgresServer
 from tests.running import Platform, Store, add_product, open_store, order_of
 from tests.server_rows import as_superuser, ask, everything
@@ -36,8 +36,7 @@ KEYED = order_of("LAMP-0")
 
 @pytest.fixture(scope="module")
 def server() -> PostgresServer:
-    if not available("postgres"):
-        pytest.skip("PostgreSQL is not installed; `make setup-engines` installs it")
+    need("postgres")
     return postgres_server.shared()
 
 

@@ -6,12 +6,11 @@ import subprocess
 from collections import defaultdict
 from collections.abc import Iterator
 
-import pytest
 from prometheus_client import Metric
 from prometheus_client.samples import Sample
 
 from mercato.kernel.ids import uuid7
-from tests.engines import available
+from tests.engines import need
 from tests.metrics_table import described, told_by
 from tests.running import (
     ON_POSTGRES,
@@ -78,8 +77,7 @@ async def test_each_process_tells_what_the_documentation_says_and_nothing_else(p
 
 
 async def test_the_metrics_are_well_formed(platform: Platform) -> None:
-    if not available("prometheus"):
-        pytest.skip("Prometheus is not installed; `make setup-engines` installs it")
+    need("prometheus")
     for process in PROCESSES:
         text = await text_of(platform, process)
         command = ["promtool", "check", "metrics"]

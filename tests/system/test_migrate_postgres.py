@@ -15,7 +15,7 @@ from mercato.adapters.sql.postgres_schema import current, upgrade
 from mercato.runtime.folder import SCHEMAS
 from tests import postgres_server
 from tests.commands import Ended, mercato, wait_until
-from tests.engines import available
+from tests.engines import need
 from tests.modes import OWN_PROCESSES
 from tests.postgres_server import OWNER, ROLES, PostgresServer
 from tests.running import Platform
@@ -27,8 +27,7 @@ MAKER = "mercato_maker"
 
 @pytest.fixture
 def server() -> PostgresServer:
-    if not available("postgres"):
-        pytest.skip("PostgreSQL is not installed; `make setup-engines` installs it")
+    need("postgres")
     return postgres_server.shared()
 
 

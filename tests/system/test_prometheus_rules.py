@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 
-from tests.engines import available
+from tests.engines import need
 from tests.modes import OWN_PROCESSES
 from tests.watching import PROMETHEUS
 
@@ -13,8 +13,7 @@ pytestmark = OWN_PROCESSES
 
 def promtool(*words: str) -> str:
     """Run the tool on what is deployed; it must find no fault."""
-    if not available("prometheus"):
-        pytest.skip("Prometheus is not installed; `make setup-engines` installs it")
+    need("prometheus")
     ended = subprocess.run(
         ["promtool", *words], cwd=PROMETHEUS, capture_output=True, text=True, timeout=120, check=False
     )

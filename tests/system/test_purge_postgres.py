@@ -28,7 +28,7 @@ from mercato.runtime.settings import load
 from mercato.users.domain import NewTenant, NewUser
 from mercato.users.stores.sql_tenants import lock_of
 from tests import postgres_server
-from tests.engines import available
+from tests.engines import need
 from tests.running import Down, Platform, Shopper, Store, add_product, open_store, order_of
 from tests.server_rows import ask, everything, left_of, marks_of
 from tests.system.test_stores_life import exported, trade
@@ -41,8 +41,7 @@ ENDS_WITHIN, AT_ONCE = timedelta(seconds=11), timedelta()
 @pytest.fixture
 def environ() -> dict[str, str]:
     """Databases of one's own."""
-    if not available("postgres"):
-        pytest.skip("PostgreSQL is not installed; `make setup-engines` installs it")
+    need("postgres")
     return postgres_server.shared().environ_of_platform() | ENDS_SOON
 
 

@@ -16,7 +16,7 @@ import pytest
 
 from tests import postgres_server
 from tests.commands import serving, wait_until
-from tests.engines import available
+from tests.engines import need
 from tests.modes import OWN_PROCESSES
 from tests.postgres_server import ROLES, PostgresServer
 from tests.running import free_port
@@ -30,8 +30,7 @@ SECRET = {"MERCATO_CLUSTER_SECRET": "what services sign with in tests!"}
 
 @pytest.fixture(scope="module")
 def server() -> PostgresServer:
-    if not available("postgres"):
-        pytest.skip("PostgreSQL is not installed; `make setup-engines` installs it")
+    need("postgres")
     with ThreadPoolExecutor(1) as apart:
         return apart.submit(postgres_server.shared).result()
 

@@ -10,7 +10,7 @@ import asyncpg
 import pytest
 
 from mercato.kernel.ids import uuid7
-from tests.engines import available
+from tests.engines import need
 from tests.modes import OWN_PROCESSES
 from tests.postgres_server import ROLES
 from tests.running import Answer, Shopper, add_product, open_store, order_of
@@ -29,9 +29,7 @@ BEFORE = 12
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pair]:
     """Two platforms that share all that replicas share: servers, the secret and the signing keys."""
-    for engine in ("postgres", "rabbitmq", "redis"):
-        if not available(engine):
-            pytest.skip(f"{engine} is not installed; `make setup-engines` installs it")
+    need("postgres", "rabbitmq", "redis")
     first, second = tmp_path_factory.mktemp("first"), tmp_path_factory.mktemp("second")
     (second / "data").symlink_to(first / "data")
     shared = engines()

@@ -16,7 +16,7 @@ import pytest
 
 from mercato.kernel.ids import uuid7
 from tests.commands import environment, wait_until
-from tests.engines import available
+from tests.engines import need
 from tests.modes import OWN_PROCESSES
 from tests.running import (
     STOP_DEADLINE_S,
@@ -79,9 +79,7 @@ def is_refused(port: int) -> bool:
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Split]:
-    for engine in ("postgres", "rabbitmq", "redis"):
-        if not available(engine):
-            pytest.skip(f"{engine} is not installed; `make setup-engines` installs it")
+    need("postgres", "rabbitmq", "redis")
     folder = tmp_path_factory.mktemp("rolling")
     with split(folder, MERCATO_WORKERS="2", **engines()) as started:
         for service in SERVICES:

@@ -22,7 +22,7 @@ import asyncpg
 
 from mercato.adapters.sql import spans
 from mercato.adapters.sql.database import Dialect, InTheWay, Row, Step, StorageUnavailable, T, Value
-from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings, is_open
+from mercato.adapters.sql.postgres_pool import DRIVERS, Connection, Pool, PoolSettings, is_open
 from mercato.adapters.sql.postgres_tx import REFUSED, PostgresTx, PutRefused, count, numbered, refusal
 from mercato.kernel.acting import acting_for
 from mercato.kernel.counting import Measure
@@ -53,8 +53,6 @@ _GONE = (
     TimeoutError,
 )
 """What says that the database cannot be used now."""
-_DRIVERS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
-"""What leaves it open how a connection is."""
 _IN_THE_WAY = (asyncpg.SerializationError, asyncpg.DeadlockDetectedError, asyncpg.LockNotAvailableError)
 
 
@@ -241,7 +239,7 @@ class _Lent:
         if isinstance(error, asyncpg.InternalClientError):
             # The server has ended the connection, and the driver has not seen it yet.
             self._connection.terminate()
-        elif isinstance(error, Exception) and not isinstance(error, _DRIVERS):
+        elif isinstance(error, Exception) and not isinstance(error, DRIVERS):
             # A step that was refused has rolled back.
             good = is_open(self._connection) and not self._connection.is_in_transaction()
         await self._pool.release(self._tenant, self._connection, good=good)

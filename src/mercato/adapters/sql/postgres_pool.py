@@ -24,6 +24,8 @@ if TYPE_CHECKING:  # they are generic to type checkers alone
 else:
     Connection, _Connection = object, asyncpg.Connection
 
+DRIVERS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
+"""What leaves it open how a connection is."""
 ACQUIRE_DEADLINE_S = 5.0
 """How long a statement waits for a connection."""
 MOST_WAITING = 256
@@ -172,7 +174,7 @@ class Pool:
         assert self._pool is not None  # noqa: S101  it has lent the connection
         try:
             await self._pool.release(connection)
-        except (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError):
+        except DRIVERS:
             # The driver has thrown it away. What was wrong with it is what its borrower was told.
             pass
         finally:
