@@ -4,7 +4,7 @@ import asyncio
 import re
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import ExitStack, asynccontextmanager
 
 import asyncpg
 import pytest
@@ -208,24 +208,27 @@ async def test_what_one_replica_began_the_other_completes_once_the_first_is_gone
         async def ask(shop: Shopper) -> Answer:
             return await shop.post("/api/v1/orders", body, key=fate)
 
-        async with database(pair, "orders") as locking, database(pair, "orders") as looking:
-            async with locking.transaction():
-                await locking.execute("LOCK TABLE orders IN EXCLUSIVE MODE")
-                begun = asyncio.create_task(ask(here))
-                await until(lambda: is_writing(looking, "wait_event_type = 'Lock'"))
-                (replica.kill if fate == "killed" else replica.suspend)()
-            # The statement was sent, so it may be carried out though nobody waits for it any more.
-            await until(lambda: is_over(looking), within_s=60)
-            minted = await looking.fetchval("SELECT object_id FROM claims WHERE key = $1", fate)
-        answers: list[Answer] = []
+        with ExitStack() as frozen:
+            async with database(pair, "orders") as locking, database(pair, "orders") as looking:
+                async with locking.transaction():
+                    await locking.execute("LOCK TABLE orders IN EXCLUSIVE MODE")
+                    begun = asyncio.create_task(ask(here))
+                    await until(lambda: is_writing(looking, "wait_event_type = 'Lock'"))
+                    if fate == "killed":
+                        replica.kill()
+                    else:
+                        replica.suspend()
+                        frozen.callback(replica.resume)
+                # The statement was sent, so it may be carried out though nobody waits for it any more.
+                await until(lambda: is_over(looking), within_s=60)
+                minted = await looking.fetchval("SELECT object_id FROM claims WHERE key = $1", fate)
+            answers: list[Answer] = []
 
-        async def is_placed() -> bool:
-            answers.append(await ask(there))
-            return answers[-1].status == 201
+            async def is_placed() -> bool:
+                answers.append(await ask(there))
+                return answers[-1].status == 201
 
-        await until(is_placed)
-        if fate == "frozen":
-            replica.resume()
+            await until(is_placed)
         broken = await begun
 
         assert answers[-1].data["id"] == minted
