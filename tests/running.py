@@ -303,6 +303,9 @@ class Store:
 class Clients(Protocol):
     """A platform, in one process or several, as those know it who call it."""
 
+    @property
+    def url(self) -> str: ...
+
     def client(self, token: str | None = None, store: str | None = None) -> Shopper: ...
 
 

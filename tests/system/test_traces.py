@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from gql import Client, gql
+from gql.transport.websockets import WebsocketsTransport
 
 from tests import rabbitmq_server
 from tests.collector import Collector, Told, collecting
@@ -17,6 +19,11 @@ from tests.waiting import until
 
 PARENT = "00f067aa0ba902b7"
 CANARY = "canary-5d1f"
+ORDER = """mutation ($product: ID!) {
+  createOrder(input: {shippingAddress: "1 Harbour Street", items: [{productId: $product, quantity: 1}]}) {
+    id
+  }
+}"""
 SERVER, CLIENT, PRODUCER, CONSUMER = 2, 3, 4, 5
 WHOLE = {
     "POST /api/v1/orders",
@@ -148,6 +155,38 @@ def assert_discreet(collector: Collector) -> None:
         assert secret.encode() not in told, secret
 
 
+async def order_over_a_socket(platform: Clients, collector: Collector) -> list[Told]:
+    """Place an order over a socket; return its trace, once its event was handled."""
+    store = await open_store(platform, "socket")
+    async with platform.client(store.customer, "socket") as shop:
+        product = await add_product(shop, store, "CUP", stock=3)
+    transport = WebsocketsTransport(
+        url=f"{platform.url.replace('http', 'ws', 1)}/graphql",
+        init_payload={"Authorization": f"Bearer {store.customer}"},
+    )
+    asked = gql(ORDER)
+    asked.variable_values = {"product": product}
+    async with Client(transport=transport) as client:
+        await client.execute(asked)
+
+    def of_socket() -> list[Told]:
+        roots = [each.trace for each in collector.spans if each.name == "WS /graphql"]
+        return collector.of(roots[0]) if roots else []
+
+    await until(lambda: "mail order_created" in {each.name for each in of_socket()}, within_s=40)
+    return of_socket()
+
+
+def assert_of_a_socket(made: list[Told]) -> None:
+    """Assert that an order over a socket is all within the operation."""
+    roots = [each for each in made if not each.parent]
+    assert [(each.name, each.kind) for each in roots] == [("WS /graphql", SERVER)]
+    assert roots[0].attributes["mercato.tenant"] == "socket"
+    (operation,) = [each for each in made if each.name == "mutation"]
+    assert operation.parent == roots[0].id
+    assert {"POST /api/v1/orders", "process order.created"} <= {each.name for each in made}
+
+
 async def test_an_orders_journey_is_one_trace(tmp_path: Path, collector: Collector) -> None:
     platform = Platform(tmp_path, environ=settings(collector))
     platform.start()
@@ -159,6 +198,7 @@ async def test_an_orders_journey_is_one_trace(tmp_path: Path, collector: Collect
             metrics = (await anybody.get("/metrics")).body.decode()
             assert 'mercato_spans_total{outcome="dropped"} 0.0' in metrics
             await anybody.get("/api/v1/products?sku=LAST")
+        assert_of_a_socket(await order_over_a_socket(platform, collector))
         # What was recorded last is exported before it ends.
         assert platform.stop() == 0
         told = [each for each in collector.spans if each.name == "GET /api/v1/products"]
@@ -201,6 +241,7 @@ async def test_an_orders_journey_is_one_trace_over_processes(tmp_path: Path, col
         tmp_path, **settings(collector), MERCATO_BROKER_URL=rabbitmq_server.shared().new_url()
     ) as running:
         made = await journey(collector, await shop_once(running, "journey"))
+        assert_of_a_socket(await order_over_a_socket(running, collector))
     assert_whole(made)
     assert_over_processes(made)
     assert_discreet(collector)

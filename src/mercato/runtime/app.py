@@ -89,6 +89,7 @@ def application(
         AccessLog(write, delay_s=_LOG_DELAY_S),
         metrics,
         clock,
+        process.traces,
     )
     sockets = plugged = None
     if composition.graphql is not None:
@@ -110,7 +111,7 @@ def application(
         deadline_s=settings.request_deadline,
         max_body=settings.max_body,
         admission=admission,
-        traces=process.traces,
+        traces=callers.traces,
     )
     metrics.watch(in_flight=lambda: len(shell.under_way), waiting=lambda: admission.waiting)
     if plugged is not None:

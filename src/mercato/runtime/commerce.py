@@ -37,7 +37,7 @@ def plug_in(settings: Settings, readers: Readers) -> PlugIn:
         services = Services(
             readers.users, readers.products, readers.orders, readers.payments, rest, live.feed
         )
-        operations = graphql.operations(settings, bound, _context(services), live.registry)
+        operations = graphql.operations(settings, bound, _context(services), live.registry, live.traces)
         return Plugged(operations, graphql.endpoints(settings, operations, live.streams), rest.bind)
 
     return plug

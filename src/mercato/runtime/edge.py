@@ -86,7 +86,7 @@ class Edge:
         registry.register(dependencies)
         upstreams = _upstreams(settings, services, self._client, dependencies, clock)
         metrics, proxies = RequestMetrics(registry), _proxies(settings)
-        callers = _strangers(settings, AccessLog(write, delay_s=_LOG_DELAY_S), metrics, clock)
+        callers = _strangers(settings, AccessLog(write, delay_s=_LOG_DELAY_S), metrics, clock, traces)
         checks = {name: _ready(each, closed(dependencies[name])) for name, each in upstreams.items()}
         edge = EdgeLive(settings, callers, proxies, dependencies)
         self._process, callers = edge.process, edge.callers
@@ -153,7 +153,9 @@ def _upstreams(
     return {name: Upstream(settings.url_of(name), client, secret, dependencies[name]) for name in services}
 
 
-def _strangers(settings: Settings, access_log: AccessLog, metrics: RequestMetrics, clock: Clock) -> Callers:
+def _strangers(
+    settings: Settings, access_log: AccessLog, metrics: RequestMetrics, clock: Clock, traces: Tracing
+) -> Callers:
     """Return callers of whom the gateway knows the address alone."""
     return Callers(
         _Nobody(),
@@ -163,6 +165,7 @@ def _strangers(settings: Settings, access_log: AccessLog, metrics: RequestMetric
         access_log,
         metrics,
         clock,
+        traces,
     )
 
 

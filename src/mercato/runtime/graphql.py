@@ -13,6 +13,7 @@ from mercato.gateway.graphql_http.documents import Documents, hashes
 from mercato.gateway.graphql_http.operations import Operations, Prepare
 from mercato.gateway.graphql_http.routes import Offer, routes
 from mercato.gateway.graphql_http.trusted import BadDocuments, load
+from mercato.kernel.tracing import UNTRACED, Tracing
 from mercato.runtime.settings import Settings, WrongSetting, variable
 from mercato.web.call import Call
 from mercato.web.endpoint import Endpoint
@@ -26,6 +27,7 @@ def operations(
     bound: Callable[[], Bound],
     context: Callable[[Call], Context],
     registry: CollectorRegistry,
+    traces: Tracing = UNTRACED,
 ) -> Operations:
     """Return the operations on a schema. `context` is what its bindings get of a call.
 
@@ -47,7 +49,14 @@ def operations(
         return lambda query, variables, name: engine.prepare(Operation(query, variables, name))
 
     documents = Documents(trusted, persisted=settings.graphql_persisted_queries)
-    return Operations(load_engine, documents, context, Counts(registry), deadline_s=settings.graphql_deadline)
+    return Operations(
+        load_engine,
+        documents,
+        context,
+        Counts(registry),
+        deadline_s=settings.graphql_deadline,
+        traces=traces,
+    )
 
 
 def endpoints(settings: Settings, carried_out: Operations, streams: Streams | None) -> list[Endpoint]:

@@ -14,6 +14,7 @@ from mercato.gateway.live.messages import SUBPROTOCOLS
 from mercato.gateway.live.session import Sessions
 from mercato.gateway.live.sse import EventStreams
 from mercato.kernel.clock import Clock
+from mercato.kernel.tracing import UNTRACED, Tracing
 from mercato.messaging.bus import Bus
 from mercato.runtime.settings import Settings
 from mercato.web.access_log import AccessLog
@@ -42,6 +43,7 @@ class Callers:
     access_log: AccessLog
     metrics: RequestMetrics
     clock: Clock
+    traces: Tracing = UNTRACED
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +60,7 @@ class Plugged:
 class Live:
     """What a process has for operations that go on.
 
-    `feed` and `streams` are for the schema and for HTTP, `settings` and `registry` for whoever makes them.
+    `feed` and `streams` are for the schema and for HTTP, the rest is for whoever makes them.
     """
 
     def __init__(
@@ -75,6 +77,7 @@ class Live:
         """
         self.settings = settings
         self.registry = registry
+        self.traces = callers.traces
         self._callers = callers
         self._counts = Counts(registry)
         self._places = Places(settings.sockets, settings.address_sockets)

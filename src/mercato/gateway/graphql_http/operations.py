@@ -14,7 +14,7 @@ from mercato.gateway.graphql_http.asked import Asked
 from mercato.gateway.graphql_http.counts import NOT_KNOWN, Counts
 from mercato.gateway.graphql_http.documents import Documents
 from mercato.kernel.errors import MercatoError, Unavailable
-from mercato.kernel.tracing import span
+from mercato.kernel.tracing import UNTRACED, SpanKind, Tracing, span
 from mercato.web.call import Call
 
 SUBSCRIPTION = "subscription"
@@ -96,16 +96,19 @@ class Operations:
         counts: Counts,
         *,
         deadline_s: float,
+        traces: Tracing = UNTRACED,
     ) -> None:
         """`load` makes the engine when the first operation comes, in a thread: it takes a while to import.
 
         `context` is what the schema's bindings get of a call. `deadline_s` is for a query or a mutation.
+        `traces` begins those of what comes over sockets; a request has its own.
         """
         self._load = load
         self._documents = documents
         self._context = context
         self._counts = counts
         self._deadline_s = deadline_s
+        self._traces = traces
         self._prepare: Prepare | None = None
         self._loading = asyncio.Lock()
 
@@ -165,9 +168,19 @@ class Operations:
         except Refused as refusal:
             yield told(refusal.result)
             return
+        if prepared.kind != SUBSCRIPTION:
+            yield told(await self._execute_traced(prepared, call))
+            return
         async with aclosing(self.follow(prepared, call)) as answers:
             async for answer in answers:
                 yield answer
+
+    async def _execute_traced(self, prepared: Prepared, call: Call) -> Result:
+        """Execute what came by no request, in a trace of its own. Raises what `execute` does."""
+        with self._traces.begin("WS /graphql", SpanKind.SERVER) as begun:
+            begun.set("mercato.request_id", call.request_id)
+            begun.set("mercato.tenant", call.tenant)
+            return await self.execute(prepared, call)
 
     async def _loaded(self) -> Prepare:
         async with self._loading:
