@@ -1,7 +1,6 @@
 """Replicas in one process, which share what replicas share: through Redis, or a double of it."""
 
 import asyncio
-import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -12,28 +11,11 @@ from redis.asyncio import Redis
 from mercato.adapters.redis.connection import RedisLink
 from mercato.adapters.redis.signals import RedisSignals
 from mercato.adapters.signals.port import Gap, Heard
+from tests.waiting import until
 
 T = TypeVar("T")
 
 WAIT_S = 10.0
-
-
-async def until(holds: Callable[[], object], *, within_s: float = WAIT_S) -> float:
-    """Wait until something holds; return how many seconds that took."""
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() - began < within_s, "it did not come to that in time"
-        await asyncio.sleep(0.002)
-    return time.monotonic() - began
-
-
-async def eventually(holds: Callable[[], Awaitable[bool]], *, within_s: float = WAIT_S) -> float:
-    """Ask until something holds; return how many seconds that took."""
-    began = time.monotonic()
-    while not await holds():
-        assert time.monotonic() - began < within_s, "it did not come to that in time"
-        await asyncio.sleep(0.005)
-    return time.monotonic() - began
 
 
 @dataclass

@@ -1,16 +1,18 @@
 """Waiting for a condition, within a deadline."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 
 PAUSE_S = 0.005
 
 
-async def until(condition: Callable[[], bool | Awaitable[bool]], within_s: float = 20.0) -> None:
-    """Wait until `condition` holds. Raises TimeoutError."""
+async def until(condition: Callable[[], bool | Awaitable[bool]], within_s: float = 20.0) -> float:
+    """Wait until `condition` holds; return how many seconds that took. Raises TimeoutError."""
+    began = time.monotonic()
     async with asyncio.timeout(within_s):
         while True:
             holds = condition()
             if holds if isinstance(holds, bool) else await holds:
-                return
+                return time.monotonic() - began
             await asyncio.sleep(PAUSE_S)

@@ -18,7 +18,8 @@ from mercato.web.limits import RateLimited
 from tests.conftest import need_redis
 from tests.measured import figures
 from tests.redis_server import RedisServer, new_prefix, shared
-from tests.replicas import PatientLink, linked, until
+from tests.replicas import PatientLink, linked
+from tests.waiting import until
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)
 SHOP = TenantId("shop")

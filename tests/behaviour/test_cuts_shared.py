@@ -22,7 +22,8 @@ from tests.behaviour.users_platform import PASSWORD, SETTINGS, Platform, bearer,
 from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
 from tests.redis_server import RedisServer
-from tests.replicas import carried, eventually, linked, until
+from tests.replicas import carried, linked
+from tests.waiting import until
 
 IN_TIME_S = 1.5
 """A second, and what a busy machine takes."""
@@ -120,7 +121,7 @@ async def test_a_deleted_user_s_tokens_are_refused_everywhere_within_a_second(to
     async def refused() -> bool:
         return await status(town.other, ada["token"]) == 401 and not await elsewhere.accepts(ada["token"])
 
-    assert await eventually(refused) < IN_TIME_S
+    assert await until(refused) < IN_TIME_S
 
 
 async def test_what_is_given_out_after_a_cut_is_accepted_everywhere(town: Town) -> None:
@@ -135,7 +136,7 @@ async def test_what_is_given_out_after_a_cut_is_accepted_everywhere(town: Town) 
     async def refused() -> bool:
         return await status(town.other, old) == 401 and not await elsewhere.accepts(old)
 
-    await eventually(refused)
+    await until(refused)
     again = (await town.other.login("ada@example.com", "another horse")).json["data"]["token"]
     for token in (new, again):
         assert await status(town.one, token) == await status(town.other, token) == 200
@@ -154,7 +155,7 @@ async def test_another_role_ends_the_tokens_of_the_former_one_everywhere(town: T
     async def refused() -> bool:
         return await status(town.other, boss["token"]) == 401 and not await elsewhere.accepts(boss["token"])
 
-    assert await eventually(refused) < IN_TIME_S
+    assert await until(refused) < IN_TIME_S
 
 
 async def test_a_suspended_store_is_suspended_on_every_replica_at_once(town: Town) -> None:
@@ -170,7 +171,7 @@ async def test_a_suspended_store_is_suspended_on_every_replica_at_once(town: Tow
     async def refused() -> bool:
         return await status(town.other, shop["token"]) == 403
 
-    assert await eventually(refused) < IN_TIME_S
+    assert await until(refused) < IN_TIME_S
 
 
 async def test_without_redis_replicas_of_users_read_the_cuts_from_their_database(town: Town) -> None:
@@ -182,7 +183,7 @@ async def test_without_redis_replicas_of_users_read_the_cuts_from_their_database
     async def refused() -> bool:
         return await status(town.other, ada["token"]) == 401
 
-    assert await eventually(refused) < 2 * IN_TIME_S
+    assert await until(refused) < 2 * IN_TIME_S
     # Other services cannot know, and can say so.
     assert await elsewhere.accepts(ada["token"])
     strict = NoUnheardTokens(elsewhere.verifier, elsewhere.heard)
@@ -191,7 +192,7 @@ async def test_without_redis_replicas_of_users_read_the_cuts_from_their_database
         await strict.authenticate(ada["token"])
     # Once Redis is there they do.
     town.redis.serve()
-    await eventually(lambda: _not(elsewhere.accepts(ada["token"])))
+    await until(lambda: _not(elsewhere.accepts(ada["token"])))
     await until(lambda: elsewhere.heard.heard)
     with pytest.raises(Unauthenticated):
         await strict.authenticate(ada["token"])
@@ -206,7 +207,7 @@ async def test_a_redis_that_lost_everything_revives_no_token(town: Town, loss: s
     witness = await town.elsewhere()
     ada = await town.one.register()
     await town.delete(ada["user"]["id"], ada["token"])
-    await eventually(lambda: _not(witness.accepts(ada["token"])))
+    await until(lambda: _not(witness.accepts(ada["token"])))
     if loss == "flush":
         assert town.redis.command("FLUSHALL") == b"+OK\r\n"
     else:
@@ -215,16 +216,16 @@ async def test_a_redis_that_lost_everything_revives_no_token(town: Town, loss: s
     assert not await witness.accepts(ada["token"])
     # A service that starts now knows no cut but those that users tells again.
     fresh = await town.elsewhere()
-    assert await eventually(lambda: _not(fresh.accepts(ada["token"]))) < 2 * IN_TIME_S
+    assert await until(lambda: _not(fresh.accepts(ada["token"]))) < 2 * IN_TIME_S
     await until(lambda: fresh.heard.heard)
 
 
 async def test_a_service_that_starts_later_knows_the_cuts_of_before(town: Town) -> None:
     ada = await town.one.register()
     await town.delete(ada["user"]["id"], ada["token"])
-    await eventually(lambda: _is(status(town.other, ada["token"]), 401))
+    await until(lambda: _is(status(town.other, ada["token"]), 401))
     later = await town.elsewhere()
-    await eventually(lambda: _not(later.accepts(ada["token"])))
+    await until(lambda: _not(later.accepts(ada["token"])))
 
 
 async def _is(answer: Awaitable[int], wanted: int) -> bool:
@@ -236,7 +237,7 @@ async def test_a_cut_whose_replica_died_before_it_told_is_told_by_another(town: 
     ada = await town.one.register()
     town.one.service.cuts.on_cut(lambda _: None)
     await town.delete(ada["user"]["id"], ada["token"])
-    assert await eventually(lambda: _not(elsewhere.accepts(ada["token"]))) < 2 * IN_TIME_S
+    assert await until(lambda: _not(elsewhere.accepts(ada["token"]))) < 2 * IN_TIME_S
 
 
 async def test_the_first_admin_of_a_new_store_is_let_in_everywhere(town: Town) -> None:

@@ -15,7 +15,8 @@ from tests.clock import FakeClock
 from tests.conftest import need_redis
 from tests.measured import figures
 from tests.redis_server import RedisServer, new_prefix, shared
-from tests.replicas import PatientLink, linked, until
+from tests.replicas import PatientLink, linked
+from tests.waiting import until
 
 SHOP, OTHER = TenantId("shop"), TenantId("other")
 NONE = dict.fromkeys(Tier, Allowance())

@@ -10,7 +10,8 @@ from mercato.contracts.products import WantedLine
 from tests.behaviour.products_shop import Answer, Shop, open_shop
 from tests.conftest import OpenDatabase
 from tests.redis_server import RedisServer, new_prefix
-from tests.replicas import PatientLink, carried, eventually, linked
+from tests.replicas import PatientLink, carried, linked
+from tests.waiting import until
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ async def kept(shop: Shop, path: str) -> Answer:
     async def hit() -> bool:
         return (await shop.request("GET", path)).headers["x-cache"] == "HIT"
 
-    await eventually(hit)
+    await until(hit)
     return await shop.request("GET", path)
 
 
@@ -48,17 +49,17 @@ async def test_changes_and_reservations_on_one_replica_show_on_the_other_at_once
         listed = await other.request("GET", "?in_stock=true")
         return not found.data["in_stock"] and listed.data == []
 
-    assert await eventually(sold_out) < 1
+    assert await until(sold_out) < 1
     # Nothing expires meanwhile: the other was told.
     assert (await one.request("PATCH", f"/{product}", {"name": "Cup"})).status == 200
 
     async def renamed() -> bool:
         return bool((await other.request("GET", f"/{product}")).data["name"] == "Cup")
 
-    assert await eventually(renamed) < 1
+    assert await until(renamed) < 1
     assert (await one.request("DELETE", f"/{product}")).status in {200, 204}
 
     async def gone() -> bool:
         return (await other.request("GET", f"/{product}")).status == 404
 
-    assert await eventually(gone) < 1
+    assert await until(gone) < 1

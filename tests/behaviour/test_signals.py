@@ -14,7 +14,8 @@ from mercato.adapters.redis.signals import SILENCE_S, RedisSignals
 from mercato.adapters.signals.port import Signals
 from tests.conftest import need_redis
 from tests.redis_server import RedisServer
-from tests.replicas import Hub, carried, linked, until
+from tests.replicas import Hub, carried, linked
+from tests.waiting import until
 
 
 @dataclass
@@ -182,7 +183,7 @@ async def test_what_was_being_loaded_as_another_changed_it_is_not_kept(
     listing = asyncio.create_task(other.lists.load("shop", "q", slow))
     await until(lambda: len(begun) == 2)
     one.write(b"2")
-    await until(lambda: ear.heard)
+    await until(lambda: bool(ear.heard))
     go_on.set()
     assert [await loading, await listing] == [b"1"] * 2
     assert [await other.read(), await other.list()] == [b"2"] * 2
@@ -222,7 +223,7 @@ async def test_what_is_too_much_to_tell_is_told_as_everything(own_redis: RedisSe
         for number in range(25):
             one.tell("products", "shop", str(number))
         assert len(one._waiting) <= 10
-        await until(lambda: ear.gaps)
+        await until(lambda: bool(ear.gaps))
         assert ear.gaps == [True]
         # From then on it goes on as before.
         one.tell("products", "shop", "next")
@@ -240,7 +241,7 @@ async def test_what_was_told_while_redis_was_away_is_heard_when_it_is_back(own_r
         await until(lambda: not other.hearing)
         own_redis.serve()
         await until(lambda: other.hearing and not one._waiting)
-        await until(lambda: ear.heard or ear.gaps[-1])
+        await until(lambda: bool(ear.heard) or ear.gaps[-1])
 
 
 async def test_a_redis_that_hangs_is_noticed_within_a_second(own_redis: RedisServer) -> None:
@@ -267,7 +268,7 @@ async def test_a_channel_that_was_cut_is_known_to_have_a_gap(own_redis: RedisSer
         for _ in range(3):
             ear.gaps.clear()
             own_redis.command("CLIENT", "KILL", "TYPE", "pubsub")
-            await until(lambda: one.hearing and ear.gaps)
+            await until(lambda: one.hearing and bool(ear.gaps))
 
 
 async def test_what_nobody_understands_counts_as_a_gap(own_redis: RedisServer) -> None:
@@ -292,7 +293,7 @@ async def test_signals_flow_once_redis_comes_though_it_was_away_at_the_start(own
         ear.listen(other, "products")
         await stack.enter_async_context(carried(one._link, one, other))
         one.tell("products", "shop", "1")
-        await until(lambda: ear.gaps)
+        await until(lambda: bool(ear.gaps))
         assert ear.gaps == [False]
         own_redis.serve()
         await until(lambda: ear.gaps[-1])

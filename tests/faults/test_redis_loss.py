@@ -8,9 +8,9 @@ from contextlib import asynccontextmanager
 import pytest
 
 from tests.redis_server import RedisServer
-from tests.replicas import until
 from tests.running import Answer, Platform, Shopper, open_store
 from tests.system.test_shared import LISTED, healthy
+from tests.waiting import until
 
 KILLS = 5
 SLOWEST_S = 1.5
