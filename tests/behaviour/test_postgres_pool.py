@@ -8,6 +8,7 @@ import pytest
 from mercato.adapters.sql import postgres_pool
 from mercato.adapters.sql.postgres import PostgresDatabase
 from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings, is_open
+from mercato.kernel.errors import Overloaded
 from mercato.kernel.tenancy import TenantId
 from tests.conftest import OpenDatabase
 from tests.engines import POSTGRES
@@ -113,6 +114,23 @@ async def test_nobody_waits_longer_than_the_deadline(pool: Pool, monkeypatch: py
     await use(pool, None)
     for connection in held:
         await pool.release(None, connection, good=True)
+    await pool.close()
+
+
+async def test_who_goes_away_waits_no_more(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(postgres_pool, "MOST_WAITING", 2)
+    held = await take_all(pool)
+    for _ in range(3):
+        waiting = [asyncio.create_task(use(pool, None)) for _ in range(3)]
+        await until(lambda refused=waiting[2]: refused.done())  # type: ignore[misc]  # mypy knows no defaults
+        assert isinstance(waiting[2].exception(), Overloaded)
+        for each in waiting[:2]:
+            each.cancel()
+        ended = await asyncio.gather(*waiting[:2], return_exceptions=True)
+        assert {type(each) for each in ended} == {asyncio.CancelledError}
+    for connection in held:
+        await pool.release(None, connection, good=True)
+    await use(pool, None)
     await pool.close()
 
 

@@ -1,9 +1,11 @@
 """Redis dies, hangs and forgets, under load: requests go on, and nothing is unlimited or revived by it."""
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from itertools import pairwise
 
 import pytest
 
@@ -100,8 +102,10 @@ async def test_requests_go_on_while_redis_is_lost_again_and_again(
             await healthy(shop, "ok")
         assert {each.status for each in load.answers} == {200}
         assert load.slowest < SLOWEST_S
-    # Told once each time, whoever found out.
-    assert own_platform.log().count('"redis is away"') == KILLS
+    # Told once each time, whoever found out. A busy machine may lose it once more by itself.
+    told = re.findall(r'"event":"redis is (away|there)"', own_platform.log())
+    assert told.count("away") >= KILLS
+    assert all(one != other for one, other in pairwise(told)), told
 
 
 async def test_a_stall_of_two_seconds_fails_nobody(shop: Shopper, own_redis: RedisServer) -> None:

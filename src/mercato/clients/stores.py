@@ -9,6 +9,7 @@ from mercato.clients.neighbour import Neighbour
 from mercato.contracts.stores import Store, StoreDirectory
 from mercato.kernel.counting import CacheCounts, Measure, measures_of_cache
 from mercato.kernel.errors import Unavailable
+from mercato.kernel.shielding import shielded
 from mercato.kernel.tenancy import DEFAULT_TENANT, StoreStatus, TenantId, Tier
 from mercato.web.call import Call
 
@@ -77,7 +78,7 @@ class StoreDirectoryClient:
             asking = asyncio.create_task(self._ask(tenant))
             self._asking[tenant] = asking
             asking.add_done_callback(lambda _: self._asking.pop(tenant, None))
-        return await asyncio.shield(asking)
+        return await shielded(asking)
 
     async def _ask(self, tenant: TenantId) -> Store | None:
         asked = AskStore(tenant_id=tenant)

@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mercato.adapters.cache.port import Key, Load
 from mercato.kernel.counting import CacheCounts, Measure, measures_of_cache
+from mercato.kernel.shielding import shielded
 
 
 class MemoryCache:
@@ -54,10 +55,8 @@ class MemoryCache:
         task = self._loads.get(key)
         if task is None:
             task = asyncio.create_task(self._load(key, load))
-            task.add_done_callback(_look_at)
             self._loads[key] = task
-        # Unlike awaiting the task, this leaves it alone when the caller is cancelled.
-        return await asyncio.shield(task)
+        return await shielded(task)
 
     def invalidate(self, key: Key) -> None:
         """Forget `key`, and begin a new generation of it: a load under way is not kept."""
@@ -98,9 +97,3 @@ class MemoryCache:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= len(entry[0])
-
-
-def _look_at(task: asyncio.Task[bytes]) -> None:
-    """Take note of a failure that everybody who asked has gone away from."""
-    if not task.cancelled():
-        task.exception()

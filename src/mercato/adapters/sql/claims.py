@@ -9,6 +9,7 @@ from mercato.adapters.sql.database import Database, Tx
 from mercato.adapters.sql.steps import ClaimLost
 from mercato.kernel.cause import Claim
 from mercato.kernel.clock import from_micros, to_micros
+from mercato.kernel.shielding import shielded
 from mercato.web.idempotency import Held
 
 _SCOPE = "tenant_id = ? AND principal = ? AND route = ? AND key = ?"
@@ -40,7 +41,7 @@ class SqlClaims:
                 )
             )
             opening.add_done_callback(lambda _: self._opening.pop(claim, None))
-            if await asyncio.shield(opening):
+            if await shielded(opening):
                 return None
             # Its holder may give it back between the two; then it is there to be taken.
             row = await self._db.fetch_one(

@@ -26,6 +26,7 @@ from mercato.adapters.sql.postgres_pool import DRIVERS, Connection, Pool, PoolSe
 from mercato.adapters.sql.postgres_tx import REFUSED, PostgresTx, PutRefused, count, numbered, refusal
 from mercato.kernel.acting import acting_for
 from mercato.kernel.counting import Measure
+from mercato.kernel.shielding import shielded
 from mercato.kernel.tenancy import TenantId
 
 log = logging.getLogger(__name__)
@@ -132,7 +133,7 @@ class PostgresDatabase:
         running = asyncio.get_running_loop().create_task(_again_and_again(run, patient=patient))
         self._steps.add(running)
         running.add_done_callback(self._steps.discard)
-        return await asyncio.shield(running)
+        return await shielded(running)
 
     async def _run(self, step: Step[T], *, patient: bool, one_by_one: bool) -> T:
         async with self._connection() as connection:

@@ -217,6 +217,8 @@ class Pool:
                 # It was handed over to somebody who is going away.
                 given = waiter.result()
                 self._wake(None) if given is None else self._pass_on(None, given)
+            elif waiter in self._waiters:
+                self._waiters.remove(waiter)
             raise
 
     def _pass_on(self, tenant: TenantId | None, connection: Connection) -> None:

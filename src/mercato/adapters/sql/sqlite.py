@@ -14,6 +14,7 @@ from mercato.adapters.sql import spans
 from mercato.adapters.sql.database import Dialect, Row, Step, StorageUnavailable, T, Tx, Value
 from mercato.adapters.sql.sqlite_writer import GROUP_STEPS, GroupWriter
 from mercato.kernel.counting import Measure
+from mercato.kernel.shielding import shielded
 
 SEARCH_DEADLINE_S = 5.0
 _OPEN_DEADLINE_S = 5.0
@@ -96,7 +97,7 @@ class SqliteDatabase:
         try:
             with spans.reading("sqlite", self.path.stem, sql):
                 async with asyncio.timeout(SEARCH_DEADLINE_S):
-                    return await asyncio.shield(query)
+                    return await shielded(query)
         except TimeoutError as error:
             self._searcher.interrupt()
             raise StorageUnavailable("The search took too long.") from error
