@@ -81,16 +81,7 @@ def application(
     endpoints += (
         metrics_routes(Exposition(registry, process).text).endpoints + openapi_routes(endpoints).endpoints
     )
-    callers = Callers(
-        composition.authenticator,
-        Stores(composition.find_store, settings.tenant_domain),
-        composition.limits,
-        cors_of(settings),
-        AccessLog(write, delay_s=_LOG_DELAY_S),
-        metrics,
-        clock,
-        process.traces,
-    )
+    callers = _callers(process, settings, AccessLog(write, delay_s=_LOG_DELAY_S), metrics, clock)
     sockets = plugged = None
     if composition.graphql is not None:
         live = Live(settings, callers, registry, composition.bus)
@@ -117,6 +108,23 @@ def application(
     if plugged is not None:
         plugged.bind(shell.handle)
     return Application(shell, health, sockets)
+
+
+def _callers(
+    process: Process, settings: Settings, access_log: AccessLog, metrics: RequestMetrics, clock: Clock
+) -> Callers:
+    """Return who may call the process, and how much."""
+    composition = process.composition
+    return Callers(
+        composition.authenticator,
+        Stores(composition.find_store, settings.tenant_domain),
+        composition.limits,
+        cors_of(settings),
+        access_log,
+        metrics,
+        clock,
+        process.traces,
+    )
 
 
 def _depending(process: Process, settings: Settings, known: Dependencies | None) -> Dependencies:
