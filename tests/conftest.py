@@ -1,6 +1,7 @@
 """What every test may use."""
 
 import os
+import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Literal
@@ -22,6 +23,9 @@ settings.load_profile("mercato")
 
 # The tests' servers have no TLS. Asking for it leaves a future behind in asyncpg if the connection is cut.
 os.environ.setdefault("PGSSLMODE", "disable")
+
+# What is run in the background of a script ignores it, and so would every process that the tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OpenDatabase = Callable[[str], Awaitable[Database]]
 Engine = Literal["sqlite", "postgres"]

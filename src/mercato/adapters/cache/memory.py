@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mercato.adapters.cache.port import Key, Load
 from mercato.kernel.counting import CacheCounts, Measure, measures_of_cache
+from mercato.kernel.shielding import shielded
 
 
 class MemoryCache:
@@ -28,7 +29,7 @@ class MemoryCache:
         self._entries: OrderedDict[Key, tuple[bytes, float]] = OrderedDict()
         self._bytes = 0
         self._counts = CacheCounts()
-        self._loads: dict[Key, _Loading] = {}
+        self._loads: dict[Key, asyncio.Task[bytes]] = {}
         """The load of each key's present generation. A load that is no longer here is stale."""
 
     def measures(self, name: str) -> tuple[Measure, ...]:
@@ -51,11 +52,11 @@ class MemoryCache:
 
     async def load(self, key: Key, load: Load) -> bytes:
         """Load and keep, once for all who ask at the same time."""
-        while (theirs := self._loads.get(key)) is not None:
-            data = await theirs.join()
-            if data is not None:
-                return data
-        return await self._load(key, load)
+        task = self._loads.get(key)
+        if task is None:
+            task = asyncio.create_task(self._load(key, load))
+            self._loads[key] = task
+        return await shielded(task)
 
     def invalidate(self, key: Key) -> None:
         """Forget `key`, and begin a new generation of it: a load under way is not kept."""
@@ -73,29 +74,15 @@ class MemoryCache:
         self._ttl_s = self._full_ttl_s if most_s is None else min(most_s, self._full_ttl_s)
 
     async def _load(self, key: Key, load: Load) -> bytes:
-        # By the caller itself, since a task for it costs a tenth of an answer that was not kept.
-        mine = self._loads[key] = _Loading()
+        this = asyncio.current_task()
         try:
             data = await load()
-        except Exception as error:
-            self._end(key, mine)
-            mine.failed(error)
-            raise
-        except BaseException:
-            self._end(key, mine)
-            mine.ended(None)
-            raise
-        if self._end(key, mine):
-            self._keep(key, data)
-        mine.ended(data)
-        return data
-
-    def _end(self, key: Key, mine: "_Loading") -> bool:
-        """Say whether a load that is over was of the present generation."""
-        is_present = self._loads.get(key) is mine
-        if is_present:
-            del self._loads[key]
-        return is_present
+            if self._loads.get(key) is this:
+                self._keep(key, data)
+            return data
+        finally:
+            if self._loads.get(key) is this:
+                del self._loads[key]
 
     def _keep(self, key: Key, data: bytes) -> None:
         self._drop(key)
@@ -110,30 +97,3 @@ class MemoryCache:
         entry = self._entries.pop(key, None)
         if entry is not None:
             self._bytes -= len(entry[0])
-
-
-class _Loading:
-    """A load under way, and who waits for what comes of it."""
-
-    __slots__ = ("_waiters",)
-
-    def __init__(self) -> None:
-        self._waiters: list[asyncio.Future[bytes | None]] = []
-
-    async def join(self) -> bytes | None:
-        """Wait for it; return None if whoever loads was cancelled. Raises what the load raises."""
-        waiter: asyncio.Future[bytes | None] = asyncio.get_running_loop().create_future()
-        self._waiters.append(waiter)
-        return await waiter
-
-    def ended(self, data: bytes | None) -> None:
-        """Tell what was loaded; None: another has to load it."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_result(data)
-
-    def failed(self, error: Exception) -> None:
-        """Tell why nothing was loaded."""
-        for waiter in self._waiters:
-            if not waiter.done():
-                waiter.set_exception(error)

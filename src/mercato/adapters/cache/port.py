@@ -21,8 +21,8 @@ class Cache(Protocol):
     async def load(self, key: Key, load: Load) -> bytes:
         """Return what `load` returns, and keep it unless `key` was invalidated meanwhile.
 
-        Callers at the same time share one load. If the one that makes it is cancelled, another begins
-        anew. Raises what `load` raises, and keeps nothing then.
+        Callers at the same time share one load, which goes on when one of them is cancelled.
+        Raises what `load` raises, and keeps nothing then.
         """
         ...
 

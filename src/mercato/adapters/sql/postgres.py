@@ -228,10 +228,6 @@ class _Lent:
         self._tenant = tenant
 
     async def __aenter__(self) -> Connection:
-        idle = self._pool.lend_idle(self._tenant)
-        if idle is not None:
-            self._connection = idle
-            return idle
         try:
             self._connection = await self._pool.acquire(self._tenant)
         except Exception as error:
@@ -240,8 +236,6 @@ class _Lent:
         return self._connection
 
     async def __aexit__(self, _: object, error: BaseException | None, __: object) -> None:
-        if error is None and self._pool.take_back(self._tenant, self._connection):
-            return
         good = error is None
         if isinstance(error, asyncpg.InternalClientError):
             # The server has ended the connection, and the driver has not seen it yet.

@@ -155,23 +155,6 @@ class Pool:
         finally:
             await self.release(None, connection, good=good)
 
-    def lend_idle(self, tenant: TenantId | None) -> Connection | None:
-        """Lend a connection that works for `tenant` already, if one is idle. It has to be released.
-
-        Without a coroutine, as `take_back` is: two of them and what they call cost a quarter of a point read.
-        """
-        place = self._place_of(tenant)
-        if place is None or not is_open(self._idle[place][1]):
-            return None
-        return self._idle.pop(place)[1]
-
-    def take_back(self, tenant: TenantId | None, connection: Connection) -> bool:
-        """Get a connection back with which nothing is wrong, if that can be done at once."""
-        if self._closing:
-            return False
-        self._pass_on(tenant, connection)
-        return True
-
     async def acquire(self, tenant: TenantId | None) -> Connection:
         """Lend a connection that works for `tenant`. It has to be released. Raises what the driver raises."""
         connection = await self._acquire(tenant)
@@ -185,7 +168,8 @@ class Pool:
 
     async def release(self, tenant: TenantId | None, connection: Connection, *, good: bool) -> None:
         """Get a connection back, which works for `tenant`; one that is not `good` the driver looks at."""
-        if good and self.take_back(tenant, connection):
+        if good and not self._closing:
+            self._pass_on(tenant, connection)
             return
         assert self._pool is not None  # noqa: S101  it has lent the connection
         try:
@@ -214,18 +198,11 @@ class Pool:
 
     def _pick(self, tenant: TenantId | None) -> Connection | None:
         """Take an idle connection, one that works for the store already if there is any."""
-        place = self._place_of(tenant)
-        if place is None:
-            # The one that was not used for longest: others' stores will come again sooner.
-            place = 0
-        return self._idle.pop(place)[1] if self._idle else None
-
-    def _place_of(self, tenant: TenantId | None) -> int | None:
-        """Return where the idle connection is that worked for a store last."""
         for place in range(len(self._idle) - 1, -1, -1):
             if self._idle[place][0] == tenant:
-                return place
-        return None
+                return self._idle.pop(place)[1]
+        # The one that was not used for longest: others' stores will come again sooner.
+        return self._idle.pop(0)[1] if self._idle else None
 
     async def _wait(self) -> Connection | None:
         if len(self._waiters) >= MOST_WAITING:
