@@ -118,7 +118,7 @@ class Edge:
             hash_secret=b"",
             deadline_s=settings.request_deadline,
             admission=admission,
-            traces=traces,
+            traces=callers.traces,
         )
         metrics.watch(in_flight=lambda: len(self._shell.under_way), waiting=lambda: admission.waiting)
         plugged.bind(self._shell.handle)
