@@ -1,18 +1,10 @@
 """RabbitMQ in tests: names that no other test uses, and what a queue holds."""
 
 import aio_pika
-import pytest
 
 from mercato.adapters.bus.rabbitmq import RabbitBus
 from mercato.adapters.bus.rabbitmq_link import dead_queue_of, queue_of
 from mercato.kernel.ids import uuid7
-from tests.engines import available
-
-
-def skip_without_rabbitmq() -> None:
-    """Skip a test where RabbitMQ is not installed; where CI says that it is CI, fail it."""
-    if not available("rabbitmq"):
-        pytest.skip("RabbitMQ is not installed; `make setup-engines` installs it")
 
 
 class Names:

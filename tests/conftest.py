@@ -13,7 +13,7 @@ from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.schema import Schema, prepare
 from mercato.adapters.sql.sqlite import SqliteDatabase
 from tests import postgres_server, redis_server
-from tests.engines import available
+from tests.engines import need
 from tests.redis_server import RedisServer
 from tests.running import Platform
 
@@ -42,8 +42,7 @@ def engine(request: pytest.FixtureRequest) -> Engine:
     """Run the test on each database engine, on a private server where there is one."""
     name: Engine = request.param
     if name == "postgres":
-        if not available("postgres"):
-            pytest.skip("PostgreSQL is not installed; `make setup-engines` installs it")
+        need("postgres")
         postgres_server.shared()
     return name
 
@@ -79,23 +78,18 @@ async def open_database(tmp_path: Path, engine: Engine) -> AsyncIterator[OpenDat
 @pytest.fixture
 def redis() -> RedisServer:
     """The Redis of this test run; what a test keeps there has a prefix of its own."""
-    need_redis()
+    need("redis")
     return redis_server.shared()
 
 
 @pytest.fixture
 def own_redis() -> Iterator[RedisServer]:
     """A Redis of one's own, to be killed, frozen and emptied."""
-    need_redis()
+    need("redis")
     server = RedisServer()
     server.start()
     yield server
     server.stop()
-
-
-def need_redis() -> None:
-    if not available("redis"):
-        pytest.skip("Redis is not installed; `make setup-engines` installs it")
 
 
 @pytest.fixture

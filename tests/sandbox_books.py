@@ -4,15 +4,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import pytest
-
 from mercato.adapters.sql.database import Database
 from mercato.adapters.sql.postgres import PostgresDatabase
 from mercato.adapters.sql.postgres_pool import PoolSettings
 from mercato.payments.providers.sandbox import Book, book_at
 from mercato.runtime.folder import SCHEMAS
 from tests import postgres_server
-from tests.engines import available
+from tests.engines import need
 from tests.postgres_server import ROLES
 
 SECRET = "what webhooks are signed with"
@@ -37,8 +35,7 @@ async def new_book(engine: str, folder: Path) -> AsyncIterator[Book]:
     if engine == "sqlite":
         yield book_at(folder / "sandbox.db")
         return
-    if not available("postgres"):
-        pytest.skip("PostgreSQL is not installed; `make setup-engines` installs it")
+    need("postgres")
     server = postgres_server.shared()
     name = await server.new_database(SCHEMAS["payments"])
     yield _book_in(name)

@@ -15,7 +15,7 @@ from mercato.adapters.redis.connection import RedisLink
 from mercato.kernel.tenancy import TenantId
 from mercato.users import ports
 from mercato.web.limits import RateLimited
-from tests.conftest import need_redis
+from tests.engines import need
 from tests.measured import figures
 from tests.redis_server import RedisServer, new_prefix, shared
 from tests.replicas import PatientLink, linked
@@ -46,7 +46,7 @@ async def doors(request: pytest.FixtureRequest) -> AsyncIterator[Doors]:
     if request.param == "memory":
         yield Doors(None)
         return
-    need_redis()
+    need("redis")
     async with linked(shared().url, new_prefix(), PatientLink) as link:
         yield Doors(link)
 

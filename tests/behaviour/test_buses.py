@@ -17,7 +17,8 @@ from mercato.adapters.bus.rabbitmq_publisher import confirmed_in_order
 from mercato.kernel.errors import Unavailable
 from mercato.messaging.bus import Bus, Message, Receive, Refused
 from tests import rabbitmq_server
-from tests.brokers import Names, queue_length, skip_without_rabbitmq
+from tests.brokers import Names, queue_length
+from tests.engines import need
 from tests.waiting import until
 
 THINGS = frozenset({"thing"})
@@ -76,14 +77,14 @@ async def _world(kind: str) -> AsyncIterator[World]:
 @pytest.fixture(params=["inprocess", "rabbitmq"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     if request.param == "rabbitmq":
-        skip_without_rabbitmq()
+        need("rabbitmq")
     async with _world(request.param) as made:
         yield made
 
 
 @pytest.fixture
 async def rabbit() -> AsyncIterator[World]:
-    skip_without_rabbitmq()
+    need("rabbitmq")
     async with _world("rabbitmq") as made:
         yield made
 

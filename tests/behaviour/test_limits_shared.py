@@ -12,7 +12,7 @@ from mercato.adapters.redis.limits import SharedLimits
 from mercato.kernel.tenancy import TenantId, Tier
 from mercato.web.limits import Allowance, Limiter, Limits, OverLimit
 from tests.clock import FakeClock
-from tests.conftest import need_redis
+from tests.engines import need
 from tests.measured import figures
 from tests.redis_server import RedisServer, new_prefix, shared
 from tests.replicas import PatientLink, linked
@@ -87,7 +87,7 @@ async def counters(request: pytest.FixtureRequest) -> AsyncIterator[Counters]:
     if request.param == "memory":
         yield Counters(None)
         return
-    need_redis()
+    need("redis")
     async with linked(shared().url, new_prefix(), PatientLink) as link:
         yield Counters(link)
 

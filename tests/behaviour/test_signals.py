@@ -12,7 +12,7 @@ from mercato.adapters.cache.lists import ListCache
 from mercato.adapters.cache.memory import MemoryCache
 from mercato.adapters.redis.signals import SILENCE_S, RedisSignals
 from mercato.adapters.signals.port import Signals
-from tests.conftest import need_redis
+from tests.engines import need
 from tests.redis_server import RedisServer
 from tests.replicas import Hub, carried, linked
 from tests.waiting import until
@@ -46,7 +46,7 @@ async def pair(request: pytest.FixtureRequest) -> AsyncIterator[Pair]:
 
         yield Pair(hub.join(), hub.join(), sever, mend, nothing)
         return
-    need_redis()
+    need("redis")
     server = RedisServer()
     server.start()
     async with AsyncExitStack() as stack:

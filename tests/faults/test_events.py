@@ -20,9 +20,9 @@ from mercato.adapters.sql.postgres_replicas import LEASE_S
 from mercato.kernel.cause import BySystem
 from mercato.messaging.inbox import ParkedState
 from tests import postgres_server, rabbitmq_server
-from tests.brokers import Names, skip_without_rabbitmq
+from tests.brokers import Names
 from tests.conftest import OpenDatabase
-from tests.engines import POSTGRES
+from tests.engines import POSTGRES, need
 from tests.faults.killed_sender import POINTS, THINGS
 from tests.pipeline import Sender, Sink
 from tests.waiting import until
@@ -104,7 +104,7 @@ async def _world(broker_url: str, open_database: OpenDatabase) -> AsyncIterator[
 
 @pytest.fixture
 async def world(open_database: OpenDatabase) -> AsyncIterator[World]:
-    skip_without_rabbitmq()
+    need("rabbitmq")
     async with _world(rabbitmq_server.shared().url, open_database) as made:
         yield made
 
@@ -209,7 +209,7 @@ async def test_one_bad_event_in_a_thousand_is_a_dead_letter_and_can_be_replayed(
 
 
 async def test_a_broker_killed_again_and_again_loses_and_doubles_nothing(open_database: OpenDatabase) -> None:
-    skip_without_rabbitmq()
+    need("rabbitmq")
     server = rabbitmq_server.RabbitmqServer()
     await asyncio.to_thread(server.start)
     try:
@@ -233,7 +233,7 @@ async def test_a_broker_killed_again_and_again_loses_and_doubles_nothing(open_da
 
 
 async def test_a_frozen_broker_is_left_alone_and_joined_again(open_database: OpenDatabase) -> None:
-    skip_without_rabbitmq()
+    need("rabbitmq")
     server = rabbitmq_server.RabbitmqServer()
     await asyncio.to_thread(server.start)
     try:

@@ -22,7 +22,7 @@ from mercato.runtime.folder import SCHEMAS
 from tests import postgres_server
 from tests.clock import FakeClock
 from tests.commands import mercato, wait_until
-from tests.engines import available
+from tests.engines import need
 from tests.postgres_server import ROLES
 from tests.running import Platform, add_product, free_port, open_store, order_of
 
@@ -31,8 +31,7 @@ STORES = [TenantId(name) for name in ("mine", "theirs", "others")]
 
 @pytest.fixture
 async def database() -> AsyncIterator[str]:
-    if not available("postgres") or not available("pgbouncer"):
-        pytest.skip("PostgreSQL or PgBouncer is not installed; `make setup-engines` installs them")
+    need("postgres", "pgbouncer")
     server = postgres_server.shared()
     name = await server.new_database(SCHEMAS["orders"])
     yield name

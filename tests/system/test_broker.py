@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.brokers import skip_without_rabbitmq
+from tests.engines import need
 from tests.rabbitmq_server import RabbitmqServer
 from tests.running import Platform, Shopper, add_product, free_port, open_store, order_of
 from tests.waiting import until
@@ -13,7 +13,7 @@ from tests.waiting import until
 
 @pytest.fixture
 def broker() -> Iterator[RabbitmqServer]:
-    skip_without_rabbitmq()
+    need("rabbitmq")
     server = RabbitmqServer(port=free_port())
     yield server
     server.stop()

@@ -26,7 +26,6 @@ from mercato.runtime.folder import SCHEMAS
 from mercato.runtime.settings import Settings, load
 from tests import postgres_server, rabbitmq_server
 from tests.commands import Ended, mercato, wait_until
-from tests.conftest import need_redis
 from tests.engines import need
 from tests.faults.test_poolers import pooler
 from tests.mail_server import mail_server
@@ -322,7 +321,7 @@ def test_a_broker_that_is_away_silent_or_misspelt_is_a_problem(monkeypatch: pyte
 
 
 def test_a_redis_that_is_away_silent_or_full_is_a_problem(own_redis: RedisServer) -> None:
-    need_redis()
+    need("redis")
     assert around_(around.redis) == {}
     assert around_(around.redis, REDIS_URL=own_redis.url)["redis"][:2] == (
         "ok",
@@ -379,7 +378,7 @@ def test_each_service_is_asked_at_its_address() -> None:
 def test_clocks_of_redis_and_of_services_that_differ_are_told(
     ahead: float, verdict: str, own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    need_redis()
+    need("redis")
     date = formatdate(time.time(), usegmt=True).encode()
     clock = SimpleNamespace(time=lambda: time.time() + ahead, monotonic=time.monotonic)
     monkeypatch.setattr(around, "time", clock)

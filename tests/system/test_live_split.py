@@ -10,7 +10,7 @@ import pytest
 from gql import Client, gql
 from gql.transport.websockets import WebsocketsTransport
 
-from tests.brokers import skip_without_rabbitmq
+from tests.engines import need
 from tests.event_stream import event_stream
 from tests.frames import answer, frames, upgrade
 from tests.modes import OWN_PROCESSES
@@ -27,7 +27,7 @@ ORDERS = "subscription { orderStatusChanged { id status } }"
 
 @pytest.fixture(scope="module")
 def broker() -> Iterator[RabbitmqServer]:
-    skip_without_rabbitmq()
+    need("rabbitmq")
     server = RabbitmqServer(port=free_port())
     server.start()
     yield server
