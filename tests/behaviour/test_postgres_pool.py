@@ -134,6 +134,41 @@ async def test_who_goes_away_waits_no_more(pool: Pool, monkeypatch: pytest.Monke
     await pool.close()
 
 
+async def test_who_goes_away_while_all_are_closed_keeps_none(
+    open_database: OpenDatabase, caplog: pytest.LogCaptureFixture
+) -> None:
+    database = await open_database("orders")
+    assert isinstance(database, PostgresDatabase)
+    pool = Pool(database.system_url, PoolSettings(1))
+    held = await pool.acquire(None)
+    waiting = asyncio.create_task(use(pool, None))
+    await until(lambda: bool(pool._waiters))
+    # It is handed the connection, and has gone away before it sees that.
+    await pool.release(None, held, good=True)
+    waiting.cancel()
+    await pool.close()
+    assert waiting.cancelled()
+    assert not caplog.records
+
+
+async def test_what_is_not_given_back_is_cut_off_when_all_are_closed(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(postgres_pool, "CLOSE_DEADLINE_S", 0.1)
+    held = await take_all(pool)
+    asleep = asyncio.create_task(held[0].fetchval("SELECT pg_sleep(60)"))
+    await asyncio.sleep(0)
+    await pool.close()
+    with pytest.raises(postgres_pool.DRIVERS):
+        await asleep
+    assert [(each.message, vars(each)["held"]) for each in caplog.records] == [
+        ("connections to the database were cut off", SIZE)
+    ]
+    for connection in held:
+        await pool.release(None, connection, good=True)
+    await pool.close()
+
+
 async def test_the_pool_tells_who_has_a_connection_and_who_waits_for_one(pool: Pool) -> None:
     measures = pool.measures("orders", "system")
     taken = await take_all(pool)

@@ -1,6 +1,7 @@
 """Connections to PostgreSQL as one role, each of which works for one store at a time."""
 
 import asyncio
+import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
@@ -24,6 +25,8 @@ if TYPE_CHECKING:  # they are generic to type checkers alone
 else:
     Connection, _Connection = object, asyncpg.Connection
 
+log = logging.getLogger(__name__)
+
 DRIVERS = (asyncpg.PostgresError, asyncpg.InterfaceError, OSError, TimeoutError)
 """What leaves it open how a connection is."""
 ACQUIRE_DEADLINE_S = 5.0
@@ -33,6 +36,8 @@ MOST_WAITING = 256
 STATEMENT_DEADLINE_S = 10.0
 _IDLE_STEP_S = 5
 """How long a step may take from one statement to the next, for which it waits for nothing."""
+CLOSE_DEADLINE_S = 5.0
+"""How long connections that are lent may be kept when all are closed."""
 TENANT_SETTING = "mercato.tenant"
 _SET_TENANT = f"SELECT set_config('{TENANT_SETTING}', $1, false)"
 _SET_LOCAL = f"SELECT set_config('{TENANT_SETTING}', $1, true), set_config('search_path', $2, true)"
@@ -222,7 +227,10 @@ class Pool:
             raise
 
     def _pass_on(self, tenant: TenantId | None, connection: Connection) -> None:
-        if not self._wake(connection):
+        if self._closing:
+            # Nobody would take it from among the idle any more, and the driver waits for each.
+            connection.terminate()
+        elif not self._wake(connection):
             self._idle.append((tenant, connection))
 
     def _wake(self, given: Connection | None) -> bool:
@@ -289,8 +297,17 @@ class Pool:
             return self._pool
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection: one that is still lent after a while, under its borrower's hands."""
         self._closing = True
+        try:
+            async with asyncio.timeout(CLOSE_DEADLINE_S):
+                await self._close_all()
+        except TimeoutError:
+            log.warning("connections to the database were cut off", extra={"held": self._held})
+            if self._pool is not None:
+                self._pool.terminate()
+
+    async def _close_all(self) -> None:
         while self._acquiring:
             await asyncio.gather(*self._acquiring, return_exceptions=True)
         for waiter in self._waiters:
@@ -300,7 +317,6 @@ class Pool:
             while self._idle:
                 await self._pool.release(self._idle.pop()[1])
             await self._pool.close()
-            self._pool = None
 
 
 def is_open(connection: Connection) -> bool:
