@@ -145,6 +145,8 @@ class Supervisor:
             self._signal(names, self._stop_by or self._got)
             _, late = await asyncio.wait(tasks, timeout=self._drain_s + _KILL_AFTER_S)
             if late:
+                left = [name for name in names if name in self._running]
+                log.warning("children did not stop, and are killed", extra={"children": left})
                 self._signal(names, signal.SIGKILL)
                 await asyncio.wait(late)
 

@@ -1,0 +1,36 @@
+"""Child processes: those that do not stop when they are asked to are killed, and it is told."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from mercato.runtime import supervisor
+from mercato.runtime.supervisor import Child, Supervisor
+from tests.waiting import until
+
+DEAF = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
+
+
+async def test_a_child_that_does_not_stop_is_killed_and_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(supervisor, "_KILL_AFTER_S", 0.2)
+    runs = tmp_path / "runs"
+    deaf = Child("deaf", [sys.executable, "-c", DEAF, str(runs)])
+    hears = Child("hears", [sys.executable, "-c", "import time; time.sleep(60)"])
+    supervising = asyncio.create_task(Supervisor([deaf, hears], drain_s=0.0).run())
+    await until(runs.exists)
+    os.kill(os.getpid(), signal.SIGTERM)
+    async with asyncio.timeout(10):
+        await supervising
+    told = [(each.message, vars(each)["children"]) for each in caplog.records]
+    assert told == [("children did not stop, and are killed", ["deaf"])]
