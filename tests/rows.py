@@ -14,9 +14,12 @@ from typing import Any, TypeVar
 import asyncpg
 
 from mercato.runtime.folder import SCHEMAS
+from tests.commands import wait_until
 from tests.running import Platform
 
 Found = TypeVar("Found")
+_EVENTS = "SELECT count(*) - count(sent_at), max(position) FROM outbox"
+_MAILS = "SELECT count(due_at), count(*) FROM notifications"
 _SANDBOX = "sandbox"
 """A file of its own, or a schema in the database of payments."""
 
@@ -49,6 +52,21 @@ def change(platform: Platform, database: str, statement: str) -> int:
         return int((await connection.execute(statement)).split()[-1])
 
     return _on_server(platform, database, execute)
+
+
+async def at_rest(platform: Platform) -> None:
+    """Wait until a platform in one process has nothing left to do: no effect of an event, and no email."""
+    before: list[tuple[Any, ...]] = []
+
+    def nothing_moves() -> bool:
+        found = [rows(platform, name, _EVENTS)[0] for name in SCHEMAS]
+        found += rows(platform, "notifications", _MAILS)
+        # What is so in each database at both looks is so in all of them at once, in between.
+        rests = found == before and all(unsettled == 0 for unsettled, _ in found)
+        before[:] = found
+        return rests
+
+    await asyncio.to_thread(wait_until, nothing_moves)
 
 
 def copied(platform: Platform, folder: Path) -> Platform:

@@ -17,6 +17,7 @@ from mercato.runtime.settings import Settings
 from mercato.web.endpoint import Endpoint
 from tests.commands import Server, mercato, serving, wait_until
 from tests.modes import DATA_FOLDER
+from tests.rows import at_rest
 from tests.running import Platform, Shopper, Store, add_product, items_of, open_store, order_of
 
 pytestmark = DATA_FOLDER
@@ -121,6 +122,7 @@ async def test_every_answer_of_the_copy_is_that_of_the_source(own_platform: Plat
     ]
     callers += [{"token": token, "headers": REQUEST | {"X-Tenant-Id": name}} for name in ("one", "default")]
     compared = [each for each in endpoints if each.route not in VOLATILE and each.is_described]
+    await at_rest(own_platform)
 
     assert move(own_platform, copy)["balanced"]
     copy.start()

@@ -24,6 +24,7 @@ from tests import postgres_server
 from tests.commands import mercato
 from tests.engines import need
 from tests.postgres_server import PostgresServer
+from tests.rows import at_rest
 from tests.running import Platform, Store, add_product, open_store, order_of
 from tests.server_rows import as_superuser, ask, everything
 from tests.system.test_purge_postgres import PARK
@@ -80,6 +81,7 @@ async def _trade_and_export(platform: Platform) -> Laptop:
         pair = {"email": "customer@moved.example", "password": "customer-password"}
         async with platform.client(store="moved") as anybody:
             session = (await anybody.post("/api/v1/users/login", pair)).data
+    await at_rest(platform)
     ended = await asyncio.to_thread(platform.command, "export", "--out", "laptop.gz")
     assert ended.returncode == 0, ended.stderr
     return Laptop(platform.folder / "laptop.gz", store, session["refresh_token"], kept.body)
