@@ -39,7 +39,7 @@ PEOPLE = {
 }
 """By their tokens. `twin` has Ann's user id in another store."""
 
-QUICK = PaymentsSettings(provider_timeout_s=0.3, sandbox_slow_s=0.01)
+QUICK = PaymentsSettings(provider_timeout_s=1.0, sandbox_slow_s=0.01)
 
 
 class Tokens:

@@ -35,7 +35,7 @@ pytestmark = POSTGRES
 Outcome = Charged | Declined | NeverCharged
 AT = FakeClock()()
 WORKERS = 20
-HASTY = PaymentsSettings(provider_timeout_s=0.5)
+HASTY = PaymentsSettings(provider_timeout_s=1.5)
 PATIENT = PaymentsSettings(provider_timeout_s=5.0, sandbox_slow_s=0.05)
 
 

@@ -20,7 +20,7 @@ from tests.stripe_double import API_KEY, StripeDouble, running_double
 
 STRIPE_SECRET = "whsec_test"
 PATH = "/api/v1/payments/webhooks/"
-UNCHECKED = PaymentsSettings(provider_timeout_s=0.3, first_check_s=3_600)
+UNCHECKED = PaymentsSettings(provider_timeout_s=1.0, first_check_s=3_600)
 """What is open is asked for in an hour, unless somebody says so."""
 
 
