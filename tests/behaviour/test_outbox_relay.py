@@ -81,7 +81,7 @@ async def relaying(steps: Steps, bus: Wire | InProcessBus, clock: FakeClock) -> 
     steps.on_events(relay.wake)
     running = asyncio.create_task(relay.run())
     try:
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             yield relay
     finally:
         await relay.stop()
