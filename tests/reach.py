@@ -3,7 +3,9 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from typing import Any, TypeVar
 
+import msgspec
 from granian.constants import HTTPModes, Interfaces
 from granian.server.embed import Server
 
@@ -17,7 +19,18 @@ from mercato.web.sockets import Sockets
 from tests.running import free_port
 from tests.shells import open_shell, stores_there
 
+T = TypeVar("T")
+
+WAIT_S = 10.0
+
 SECRET = ClusterSecret("what the services of the tests sign with", clock=utc_now)
+
+
+class PatientNeighbour(Neighbour):
+    """Waits for an answer as long as a test may: for those of what is answered, not of when."""
+
+    async def ask(self, path: str, body: msgspec.Struct, kind: type[T], **how: Any) -> T:
+        return await super().ask(path, body, kind, **{"timeout_s": WAIT_S, **how})
 
 
 @asynccontextmanager
@@ -64,6 +77,6 @@ def front_of(internal: Internal, service: str) -> Front:
 async def over_http(internal: Internal, service: str) -> AsyncIterator[Neighbour]:
     """Serve a service's internal endpoints; yield the service as another calls it."""
     async with listening(front_of(internal, service)) as url:
-        neighbour = Neighbour(service, url, caller="orders", secret=SECRET)
+        neighbour = PatientNeighbour(service, url, caller="orders", secret=SECRET)
         yield neighbour
         await neighbour.close()
