@@ -297,7 +297,7 @@ async def test_a_queue_that_is_deleted_is_made_anew(rabbit: World) -> None:
     await publish_all(rabbit.bus, [message(1)])
     await reader.until(1)
     await rabbit.names.delete()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(30):
         n = 1
         while len(reader.taken) < 2:
             n += 1
