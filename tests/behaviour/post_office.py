@@ -40,6 +40,7 @@ from tests.clock import FakeClock
 from tests.conftest import OpenDatabase
 from tests.events import Teller
 from tests.shells import open_shell, stores_there
+from tests.waiting import until
 
 ACME, OTHER, HOME = TenantId("acme"), TenantId("other"), TenantId("default")
 ANN, OLGA = UserId(uuid7()), UserId(uuid7())
@@ -166,11 +167,11 @@ class PostOffice:
 
     async def until(self, is_so: Callable[[dict[str, Any]], bool]) -> None:
         """Wait until it is so of the only notification."""
-        async with asyncio.timeout(5):
-            while True:
-                if is_so(await self.only()):
-                    return
-                await asyncio.sleep(0.001)
+
+        async def holds() -> bool:
+            return is_so(await self.only())
+
+        await until(holds)
 
     async def mails(self, who: str = "admin") -> list[dict[str, Any]]:
         """Return the mails in the local mailbox, oldest first."""

@@ -231,7 +231,7 @@ async def test_one_slow_recipient_holds_up_no_other(office: PostOffice) -> None:
         await office.tell(created(OrderId(uuid7()), user_id=slow))
         await office.tell(*(created(OrderId(uuid7())) for _ in range(40)))
         worker.wake()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(20):
             await enough.wait()
         assert {mail.recipient.email for mail in sender.sent} == {"ann@example.com"}
     finally:
@@ -265,7 +265,7 @@ async def test_what_crashes_whoever_sends_it_is_given_up_too(office: PostOffice)
 
 
 async def test_a_server_that_hangs_is_left(office: PostOffice) -> None:
-    worker = office.another(Hanging(), msgspec.structs.replace(SETTINGS, timeout_s=0.5))
+    worker = office.another(Hanging(), msgspec.structs.replace(SETTINGS, timeout_s=2.0))
     await office.tell(created())
     await worker.sweep()
     await worker.idle()

@@ -16,7 +16,7 @@ from mercato.orders.domain import Order
 from tests.behaviour.orders_desk import HOLD_S, Desk, open_desk, payment, product_created, reserved, statuses
 from tests.conftest import OpenDatabase
 
-DEADLINE_S = 5.0
+DEADLINE_S = 20.0
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from mercato.products.wiring import ProductsSettings
 from tests.behaviour.products_shop import ACME, TOKYO, Shop, changed, new_order, open_shop
 from tests.conftest import OpenDatabase
 from tests.engines import SQLITE
+from tests.waiting import until
 
 
 class Desk:
@@ -181,9 +182,11 @@ async def test_the_worker_outlives_its_failures(shop: Shop) -> None:
 
     desk.before_answering = fail
     worker = asyncio.create_task(shop.products.orphan_worker(desk)())
-    async with asyncio.timeout(5):
-        while await shop.stock_of(product) != (5, 0):  # noqa: ASYNC110  the worker has no end to wait for
-            await asyncio.sleep(0)
+
+    async def is_free() -> bool:
+        return await shop.stock_of(product) == (5, 0)
+
+    await until(is_free)
     worker.cancel()
     with suppress(asyncio.CancelledError):
         await worker
