@@ -14,7 +14,7 @@ from mercato.adapters.bus.inprocess import InProcessBus
 from mercato.contracts.events import Payload
 from mercato.contracts.stores import Store
 from mercato.gateway.live.connection import LiveTerms
-from mercato.kernel.clock import utc_now
+from mercato.kernel.clock import Clock, utc_now
 from mercato.kernel.errors import Unauthenticated
 from mercato.kernel.ids import UserId
 from mercato.kernel.principal import Principal, Role
@@ -98,6 +98,7 @@ def world(
     rate: Allowance | None = None,
     terms: LiveTerms | None = None,
     socket_terms: SocketTerms | None = None,
+    clock: Clock = utc_now,
     **settings: Any,
 ) -> World:
     """Put a server together; it is not started."""
@@ -116,7 +117,7 @@ def world(
         Cors(("https://shop.example",)),
         AccessLog(lines.append),
         RequestMetrics(registry),
-        utc_now,
+        clock,
     )
     bus = bus or InProcessBus()
     live = Live(Settings(**settings), callers, registry, bus)

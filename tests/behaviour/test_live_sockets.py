@@ -12,6 +12,7 @@ from gql.transport.websockets import WebsocketsTransport
 from mercato.kernel.principal import Role
 from mercato.kernel.tenancy import StoreStatus
 from mercato.web.limits import Allowance
+from tests.clock import FakeClock
 from tests.event_stream import event_stream
 from tests.frames import BINARY, CLOSE, PING, PONG, TEXT, answer, frames, upgrade
 from tests.live_world import World, serving, world
@@ -154,7 +155,7 @@ async def test_an_operation_that_breaks_is_an_error_without_its_cause(live: Worl
 
 async def test_a_token_that_expires_ends_the_socket_when_it_does(live: World) -> None:
     async with frames(live.port) as client:
-        await client.enter(token=live.tokens.issue("ann", lasting=timedelta(seconds=2)))
+        await client.enter(token=live.tokens.issue("ann", lasting=timedelta(seconds=4)))
         await client.ask("1", ORDERS)
         await subscribed(live)
         assert (await client.closed())[0] == 4403
@@ -183,7 +184,9 @@ async def test_a_store_that_is_suspended_ends_its_sockets(live: World) -> None:
 
 
 async def test_each_operation_counts_against_the_limits() -> None:
-    async with serving(world(rate=Allowance(per_s=1, burst=2))) as live, frames(live.port) as client:
+    # Its clock stands still: nothing is allowed again meanwhile.
+    held = world(rate=Allowance(per_s=1, burst=2), clock=FakeClock())
+    async with serving(held) as live, frames(live.port) as client:
         await client.enter(token=live.tokens.issue("ann"))
         kinds = []
         for number in "123":
@@ -274,7 +277,7 @@ async def test_a_client_that_does_not_agree_to_the_end_is_cut_off(live: World) -
 
 
 async def test_pings_are_answered_and_asked(live: World) -> None:
-    async with serving(world(socket_ping=0.2)) as pinging, frames(pinging.port) as client:
+    async with serving(world(socket_ping=1.0)) as pinging, frames(pinging.port) as client:
         await client.send(PING, b"are you there")
         assert await client.frame() == (PONG, b"are you there")
         await client.say({"type": "ping"})

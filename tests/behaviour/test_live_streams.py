@@ -90,7 +90,7 @@ async def test_silence_is_broken_and_a_client_that_is_gone_is_noticed_at_once(
 
 
 async def test_a_stream_ends_with_its_token_and_says_why(live: World) -> None:
-    token = live.tokens.issue("ann", lasting=timedelta(seconds=2))
+    token = live.tokens.issue("ann", lasting=timedelta(seconds=4))
     async with event_stream(live.port, ORDERS, token) as stream:
         name, told = await stream.event()
         assert (name, told["errors"][0]["extensions"]["code"]) == ("next", "UNAUTHORIZED")
