@@ -34,8 +34,11 @@ async def db(path: Path) -> AsyncIterator[SqliteDatabase]:
 
 
 @pytest.fixture
-async def raw(path: Path) -> AsyncIterator[tuple[GroupWriter, sqlite3.Connection]]:
-    """A writer together with the connection that is otherwise its own."""
+async def raw(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[tuple[GroupWriter, sqlite3.Connection]]:
+    """A writer together with the connection that is otherwise its own. No group ends for want of time."""
+    monkeypatch.setattr(sqlite_writer, "GROUP_SECONDS", 60.0)
     connection = connect(path, writer=True)
     writer = GroupWriter(connection, name="rows")
     yield writer, connection
