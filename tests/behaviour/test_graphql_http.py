@@ -380,7 +380,7 @@ async def test_a_query_may_come_as_an_event_and_a_refused_one_does_not(send: Cli
 
 
 async def test_an_operation_that_takes_too_long_is_given_up() -> None:
-    shop = GraphqlShop(Settings(graphql_deadline=0.05))
+    shop = GraphqlShop(Settings(graphql_deadline=0.5))
     send = open_graphql(shop)
     for method, target, body in (
         ("POST", "/graphql", {"query": "{ slow }"}),
