@@ -84,7 +84,7 @@ async def test_an_address_with_too_much_waiting_is_refused_and_another_has_its_t
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(admission_module, "LEAST", AT_ONCE)
-    admission, go_on = Admission(0.02, lambda: True), asyncio.Event()
+    admission, go_on = Admission(0.2, lambda: True), asyncio.Event()
     admission.limit = AT_ONCE
 
     def is_full() -> bool:

@@ -67,7 +67,7 @@ class Busy:
 @pytest.fixture
 def busy(monkeypatch: pytest.MonkeyPatch) -> Busy:
     monkeypatch.setattr(admission_module, "LEAST", AT_ONCE)
-    admission = Admission(0.02, lambda: True)
+    admission = Admission(0.2, lambda: True)
     admission.limit = AT_ONCE
     go_on, worked = asyncio.Event(), list[str]()
     routes = Routes("work", prefix="/work")
