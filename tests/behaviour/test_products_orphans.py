@@ -48,11 +48,11 @@ async def shop(open_database: OpenDatabase) -> Shop:
     return open_shop(await open_database("products"), ProductsSettings(orphan_sweep_s=0))
 
 
-async def sweep(shop: Shop, desk: Desk) -> int:
+async def sweep(shop: Shop, desk: Desk, deadline_s: float = 20.0) -> int:
     """Check one batch of overdue holds."""
     holds = SqlHolds(shop.products.parts.steps, Ledger(lambda _, __: None))
     minute = timedelta(minutes=1)
-    return await Orphans(holds, desk, clock=shop.clock, again_after=minute, deadline_s=0.05).sweep()
+    return await Orphans(holds, desk, clock=shop.clock, again_after=minute, deadline_s=deadline_s).sweep()
 
 
 async def held_product(shop: Shop, order: OrderId) -> ProductId:
@@ -127,7 +127,7 @@ async def test_everything_is_kept_while_orders_does_not_answer(shop: Shop) -> No
     desk = Desk()
     desk.before_answering = asyncio.Event().wait
     shop.clock.forward(days=1)
-    await sweep(shop, desk)
+    await sweep(shop, desk, deadline_s=0.05)
     assert await shop.stock_of(product) == (5, 2)
 
 
