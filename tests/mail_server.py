@@ -104,7 +104,7 @@ class Conversation(SMTP):
             await asyncio.gather(self._handler_coroutine, return_exceptions=True)
         if self.transport is not None and not self.ended.is_set():
             self.reset()
-            async with asyncio.timeout(5):
+            async with asyncio.timeout(20):
                 await self.ended.wait()
         for writer in self.writers:
             # Where encryption could not be agreed on, its transport is still open.

@@ -241,7 +241,7 @@ async def test_a_socket_that_is_half_closed_is_gone(live: World, client: Frames)
     await client.enter()
     await client.ask("1", "{ never }")
     client.writer.write_eof()
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(20):
         while await client.reader.read(1024):
             pass
     await until(lambda: len(live.sockets) == 0)

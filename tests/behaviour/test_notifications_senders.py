@@ -397,7 +397,7 @@ async def test_a_server_that_repeats_what_it_is_told_tells_nobody_the_password(m
 
     listener = await asyncio.start_server(parrot, "127.0.0.1", 0)
     port = listener.sockets[0].getsockname()[1]
-    async with listener, asyncio.timeout(5):
+    async with listener, asyncio.timeout(20):
         with pytest.raises(NotSentNow, match="535") as told:
             await smtp(MailServer(port), user=USER, password=PASSWORD).send(mail())
         await ended.wait()

@@ -237,7 +237,7 @@ async def test_one_slow_recipient_holds_up_no_other(office: PostOffice) -> None:
     finally:
         gate.set()
         running.cancel()
-        await worker.close(within_s=5)
+        await worker.close(within_s=20)
     assert len(sender.sent) == 41
 
 
@@ -319,7 +319,7 @@ async def test_a_stop_lets_a_mail_that_is_being_sent_end(office: PostOffice) -> 
     running = asyncio.create_task(worker.run())
     await office.until(lambda row: row["status"] == "sending")
     running.cancel()
-    closing = asyncio.create_task(worker.close(within_s=5))
+    closing = asyncio.create_task(worker.close(within_s=20))
     await asyncio.sleep(0)
     gate.set()
     await closing
