@@ -188,7 +188,7 @@ async def open_till(
         find_store=stores_there(ACME, OTHER),
         clock=clock,
         access_log=AccessLog(log.append),
-        deadline_s=5.0,
+        deadline_s=20.0,
     )
     try:
         yield Till(db, service, orders, clock, Client(AsgiApp(shell)), log)

@@ -24,7 +24,7 @@ from mercato.kernel.errors import Forbidden, MercatoError
 from mercato.runtime.apart import Apart
 from mercato.runtime.settings import Settings
 from tests.behaviour.readers import ADMIN, HERE, machine, window
-from tests.reach import listening
+from tests.reach import PatientNeighbour, listening
 from tests.running import free_port
 
 WORDS = "what the services of a cluster sign with"
@@ -51,7 +51,7 @@ async def gateway_to(service: str, folder: Path, stack: AsyncExitStack) -> Neigh
     await apart.start()
     stack.push_async_callback(apart.stop)
     url = await stack.enter_async_context(listening(apart))
-    near = Neighbour(service, url, caller="gateway", secret=ClusterSecret(WORDS, clock=utc_now))
+    near = PatientNeighbour(service, url, caller="gateway", secret=ClusterSecret(WORDS, clock=utc_now))
     stack.push_async_callback(near.close)
     return near
 
@@ -73,7 +73,7 @@ async def test_the_gateway_may_read_no_more_than_whom_it_reads_for(
 async def test_a_stranger_reads_nothing(tmp_path: Path, stack: AsyncExitStack) -> None:
     near = await gateway_to("orders", tmp_path, stack)
     other = ClusterSecret("?" * 32, clock=utc_now)
-    stranger = Neighbour("orders", near._url, caller="gateway", secret=other)
+    stranger = PatientNeighbour("orders", near._url, caller="gateway", secret=other)
     stack.push_async_callback(stranger.close)
 
     with pytest.raises(MercatoError) as refused:
