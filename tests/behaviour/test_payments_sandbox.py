@@ -24,7 +24,7 @@ from tests.sandbox_books import new_book
 
 AT = FakeClock()()
 DEADLINE_S = 20.0
-SLOW_S: dict[Engine, float] = {"sqlite": 0.01, "postgres": 0.5}
+SLOW_S: dict[Engine, float] = {"sqlite": 0.01, "postgres": 2.0}
 
 
 @pytest.fixture
