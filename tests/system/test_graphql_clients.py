@@ -14,6 +14,7 @@ from gql.client import AsyncClientSession
 from gql.transport.websockets import WebsocketsTransport
 
 from tests.running import Platform, add_product, open_store
+from tests.waiting import until
 
 REGISTER = """mutation { register(input: {email: "gql@example.com", password: "password123",
   firstName: "John", lastName: "Doe"}) { user { id } } }"""
@@ -51,9 +52,11 @@ async def test_gql_registers_signs_in_orders_and_hears_of_it(platform: Platform)
             async for each in session.subscribe(gql(FOLLOW)):
                 await told.put(each["orderStatusChanged"])
 
+        await subscribers(platform, 0)
         following = asyncio.create_task(follow())
+        await subscribers(platform, 1)
         async with asyncio.timeout(20):
-            order = await ordered_once_heard(session, product, told)
+            order = (await execute(session, ORDER, product=product))["createOrder"]
             assert order["totalAmount"] == 999.99
             await execute(session, CANCEL, order=order["id"])
             heard = [await told.get()]
@@ -65,17 +68,15 @@ async def test_gql_registers_signs_in_orders_and_hears_of_it(platform: Platform)
     assert heard[-1]["user"] == {"email": "gql@example.com"}
 
 
-async def ordered_once_heard(session: AsyncClientSession, product: str, told: asyncio.Queue[Any]) -> Any:
-    """Place orders until one is heard of: before that the client had not subscribed yet. Return that one."""
-    while True:
-        order = (await execute(session, ORDER, product=product))["createOrder"]
-        try:
-            async with asyncio.timeout(2):
-                assert (await told.get())["id"] == order["id"]
-        except TimeoutError:
-            await execute(session, CANCEL, order=order["id"])
-            continue
-        return order
+async def subscribers(platform: Platform, count: int) -> None:
+    """Wait until so many subscriptions are heard for: what comes before that, they are not told."""
+    async with platform.client() as anybody:
+
+        async def are() -> bool:
+            text = (await anybody.get("/metrics")).body.decode()
+            return f"\nmercato_live_subscribers {count}.0\n" in text
+
+        await until(are)
 
 
 async def test_graphql_ws_of_npm_hears_of_an_order_that_is_asked_for_over_http(
