@@ -21,6 +21,8 @@ class Frames:
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
     head: str
+    within_s: float = WITHIN_S
+    """How long it waits for the other side."""
 
     async def send(self, opcode: int, payload: bytes = b"", *, fin: bool = True, masked: bool = True) -> None:
         """Send one frame."""
@@ -43,7 +45,7 @@ class Frames:
 
     async def frame(self) -> tuple[int, bytes]:
         """Return the next frame."""
-        async with asyncio.timeout(WITHIN_S):
+        async with asyncio.timeout(self.within_s):
             first, size = await self.reader.readexactly(2)
             if size == 126:
                 (size,) = struct.unpack("!H", await self.reader.readexactly(2))
@@ -67,7 +69,7 @@ class Frames:
             opcode, payload = await self.frame()
             if opcode == CLOSE:
                 await self.send(CLOSE, payload)
-                async with asyncio.timeout(WITHIN_S):
+                async with asyncio.timeout(self.within_s):
                     assert await self.reader.read() == b""
                 return struct.unpack("!H", payload[:2])[0], payload[2:].decode()
 
