@@ -5,7 +5,7 @@ import shutil
 from collections.abc import AsyncIterator
 
 import pytest
-from playwright.async_api import Browser, async_playwright
+from playwright.async_api import Browser, async_playwright, expect
 
 _FLAGS = (
     "--no-sandbox",
@@ -14,6 +14,9 @@ _FLAGS = (
     "--disable-component-update",
     "--disable-sync",
 )
+
+# How soon a page shows something depends on what else the machine does.
+expect.set_options(timeout=20_000)
 
 
 @pytest.fixture
