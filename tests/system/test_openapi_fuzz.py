@@ -18,7 +18,7 @@ EXAMPLES = int(os.environ.get("FUZZ_EXAMPLES", "5"))
 """How many requests of each sort are made for an operation."""
 SEED = os.environ.get("FUZZ_SEED", "")
 """Empty makes the same requests every time."""
-DEADLINE_S = 300.0 if not SEED else 3600.0
+DEADLINE_S = 900.0 if not SEED else 3600.0
 
 PHASES = {"admin": "coverage,fuzzing,stateful", "customer": "examples,fuzzing,stateful"}
 """By who calls. To cover every schema's every rule takes longest, and few of them may be reached by all."""
