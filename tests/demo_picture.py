@@ -4,6 +4,7 @@ from typing import Any
 
 from mercato.cli.demo.plan import ADMIN_PASSWORD, draw
 from tests.commands import Server, wait_until
+from tests.scrapes import figures, scraped
 
 STORES = {plan.id: plan for plan in draw()}
 
@@ -31,6 +32,7 @@ def every(server: Server, what: str, token: str) -> list[Any]:
 
 def exact(server: Server) -> dict[str, Any]:
     """Return everything, with ids, versions and times: whatever changes is seen."""
+    settle(server)
     kinds = ("products", "users", "orders", "payments", "api-clients")
     return {
         f"{store}/{kind}": every(server, kind, token)
@@ -40,8 +42,16 @@ def exact(server: Server) -> dict[str, Any]:
     }
 
 
+def settle(server: Server) -> None:
+    """Wait until the services have told each other what was done, which they do by events."""
+    wait_until(
+        lambda: not any(each.value for each in figures(scraped(server.port), "mercato_outbox_unsent"))
+    )
+
+
 def picture(server: Server) -> dict[str, Any]:
     """Return what two runs have in common: all but ids, times, and the order of what is simultaneous."""
+    settle(server)
     return {store: _store(server, admin_of(server, store)) for store in STORES}
 
 
