@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 
 import pytest
@@ -13,8 +14,10 @@ import pytest
 from tests.modes import OWN_PROCESSES
 from tests.redis_server import RedisServer, new_prefix
 from tests.running import Answer, Platform, Shopper
+from tests.waiting import until
 
 LISTED = "/api/v1/products?limit=1&count=false"
+FAILURES = "mercato_redis_failures_total"
 
 
 @pytest.fixture
@@ -53,13 +56,26 @@ async def test_an_address_is_limited_over_all_processes(pair: tuple[Platform, Pl
 async def test_an_account_is_locked_out_over_all_processes(pair: tuple[Platform, Platform]) -> None:
     for platform in pair:
         platform.start()
-    async with pair[0].client() as one, pair[1].client() as other:
+    async with (
+        pair[0].client() as one,
+        pair[1].client() as other,
+        pair[0].client(at="users") as users_of_one,
+        pair[1].client(at="users") as users_of_other,
+    ):
 
-        async def guess(shop: Shopper) -> int:
-            body = {"email": "nobody@example.com", "password": "wrong-password"}
+        async def guess(shop: Shopper, email: str) -> int:
+            body = {"email": email, "password": "wrong-password"}
             return (await shop.post("/api/v1/users/login", body)).status
 
-        assert [await guess(shop) for shop in (one, other) * 6] == [401] * 10 + [429] * 2
+        for number in count():
+            # On a busy machine Redis may be late, and then a process judges by what it knows itself.
+            late = [await metric(each, FAILURES) for each in (users_of_one, users_of_other)]
+            for each in (users_of_one, users_of_other):
+                await healthy(each, "ok")
+            guessed = [await guess(shop, f"nobody-{number}@example.com") for shop in (one, other) * 6]
+            if late == [await metric(each, FAILURES) for each in (users_of_one, users_of_other)]:
+                break
+        assert guessed == [401] * 10 + [429] * 2
 
 
 async def health(shop: Shopper) -> tuple[int, str, str]:
@@ -94,12 +110,23 @@ async def test_a_process_starts_without_its_redis_and_comes_alive_with_it(
         assert await metric(shop, "mercato_limits_judged_alone_total") >= 1
         own_redis.serve()
         await healthy(shop, "ok")
-        alone = await metric(shop, "mercato_limits_judged_alone_total")
-        assert (await shop.get(LISTED)).headers["x-ratelimit-limit"] == "1000"
-        assert await metric(shop, "mercato_limits_judged_alone_total") == alone
-        assert await metric(shop, "mercato_redis_up") == 1
+
+        async def judged_by_redis() -> bool:
+            alone = await metric(shop, "mercato_limits_judged_alone_total")
+            assert (await shop.get(LISTED)).headers["x-ratelimit-limit"] == "1000"
+            return await metric(shop, "mercato_limits_judged_alone_total") == alone
+
+        # On a busy machine Redis may be late, and is away for a moment.
+        await until(judged_by_redis)
+        await until(lambda: is_up(shop))
     assert own_platform.stop() == 0
-    assert own_platform.log().count("redis is away") == 0
+    told = [line["event"] for line in own_platform.lines("products")]
+    # What was never there has not gone away.
+    assert "redis is away" not in told[: told.index("redis is there")]
+
+
+async def is_up(shop: Shopper) -> bool:
+    return await metric(shop, "mercato_redis_up") == 1
 
 
 @OWN_PROCESSES
