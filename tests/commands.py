@@ -19,7 +19,7 @@ from tests.running import START_DEADLINE_S, STOP_DEADLINE_S, free_port
 
 COMMAND_DEADLINE_S = 60.0
 DEMO_DEADLINE_S = 180.0
-"""For the demo's thousands of requests, on a busy machine."""
+"""For the demo's thousand requests, on a busy machine."""
 
 
 @dataclass(frozen=True)

@@ -44,9 +44,7 @@ def exact(server: Server) -> dict[str, Any]:
 
 def settle(server: Server) -> None:
     """Wait until the services have told each other what was done, which they do by events."""
-    wait_until(
-        lambda: not any(each.value for each in figures(scraped(server.port), "mercato_outbox_unsent"))
-    )
+    wait_until(lambda: not any(each.value for each in figures(scraped(server.port), "mercato_outbox_unsent")))
 
 
 def picture(server: Server) -> dict[str, Any]:

@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from mercato.kernel.ids import uuid7
+from tests.buying import answered, until_ordered
 from tests.engines import need
 from tests.modes import OWN_PROCESSES
 from tests.postgres_server import ROLES
@@ -60,15 +61,6 @@ def served(pair: Pair, service: str, route: str) -> list[int]:
     return [int(sum(map(float, line.findall(asked(port, "/metrics")[1].decode())))) for port in ports]
 
 
-async def answered(shop: Shopper, path: str, body: object, key: str) -> Answer:
-    """Repeat a keyed call until it is neither in use nor refused for now, as on a busy machine."""
-    while (answer := await shop.post(path, body, key=key)).status == 503 or answer.status == 409:
-        if answer.status == 409 and answer.code != "IDEMPOTENCY_KEY_IN_USE":
-            break
-        await asyncio.sleep(0.02)
-    return answer
-
-
 async def test_of_320_buys_by_16_on_both_of_100_in_stock_exactly_100_succeed(pair: Pair) -> None:
     """An order that products had no time for is accepted, and cancelled if there is nothing left for it."""
     store = await open_store(pair[0], "hot")
@@ -91,20 +83,6 @@ async def test_of_320_buys_by_16_on_both_of_100_in_stock_exactly_100_succeed(pai
     assert all(served(pair, "users", "POST /internal/v1/stores/find"))
     assert all(served(pair, "products", "POST /internal/v1/stock/reserve"))
     assert all(served(pair, "orders", "POST /api/v1/orders"))
-
-
-async def until_ordered(shop: Shopper, status: str, wanted: int) -> int:
-    """Wait for so many orders, or fewer, of a status; return how many there are."""
-
-    async def count() -> int:
-        listed = await shop.get(f"/api/v1/orders?page_size=1&status={status}")
-        return int(listed.json["meta"]["total_count"])
-
-    async def is_there() -> bool:
-        return await count() == wanted
-
-    await until(is_there, within_s=60)
-    return await count()
 
 
 async def test_of_12_payments_and_12_processings_on_both_one_charge_comes(pair: Pair) -> None:
