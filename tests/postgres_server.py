@@ -9,14 +9,16 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import asyncpg
+import psutil
 
 from mercato.adapters.sql.postgres import PostgresDatabase
 from mercato.adapters.sql.postgres_pool import PoolSettings
@@ -30,6 +32,21 @@ _ROOM = 4 << 30
 _FOLDERS = ("/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin")
 ROLES = Roles("mercato_app", "mercato_system")
 OWNER = "mercato_owner"
+
+
+def _wait(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.001)
+
+
+def _is_gone(process: psutil.Process) -> bool:
+    """Say whether a process has let go of all that it had; it may not have been waited for yet."""
+    try:
+        return bool(process.status() == psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _memory() -> Path | None:
@@ -109,18 +126,16 @@ class PostgresServer:
     def kill(self) -> None:
         """Kill the server as a power failure would, as far as processes can feel one."""
         assert self.process is not None
-        pid = (self.folder / "data" / "postmaster.pid").read_text().split()[0]
+        server = psutil.Process(self.process.pid)
         # It must not fork once its children are listed: one that is left keeps the next server from starting.
-        os.kill(int(pid), signal.SIGSTOP)
-        children = subprocess.run(
-            ["pgrep", "-P", pid], capture_output=True, text=True, check=False
-        ).stdout.split()
-        for each in (pid, *children):
-            try:
-                os.kill(int(each), signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        server.suspend()
+        _wait(lambda: server.status() == psutil.STATUS_STOPPED)
+        children = server.children()
+        for each in (server, *children):
+            with suppress(psutil.NoSuchProcess):
+                each.kill()
         self.process.wait(10)
+        _wait(lambda: all(map(_is_gone, children)))
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:
