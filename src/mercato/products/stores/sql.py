@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from mercato.adapters.sql.database import Row, Tx
+from mercato.adapters.sql.gathering import Gathering
 from mercato.adapters.sql.steps import Steps
 from mercato.contracts.events import Events
 from mercato.kernel.cause import Cause
@@ -28,6 +29,7 @@ class SqlCatalogue:
         self._db = steps.db
         self._ledger = ledger
         self._changed = changed
+        self._gathering = Gathering(self._find_many)
 
     async def add(
         self, product: Product, opening: Sequence[Movement], events: Events, *, by: Cause
@@ -46,10 +48,16 @@ class SqlCatalogue:
 
     async def find(self, tenant: TenantId, product_id: ProductId) -> Product | None:
         """Return the product."""
+        if self._db.dialect == "postgres":
+            return await self._gathering.find(tenant, product_id)
         row = await self._db.fetch_one(
             f"{PRODUCTS} WHERE p.tenant_id = ? AND p.id = ? AND p.shelf > 0", (tenant, product_id)
         )
         return None if row is None else load_product(row)
+
+    async def _find_many(self, tenant: TenantId, ids: Sequence[str]) -> dict[str, Product]:
+        found = await rows.find_products(self._db, tenant, "id", ids)
+        return {product.id: product for product in found}
 
     async def change(self, tenant: TenantId, product_id: ProductId, change: Change, *, by: Cause) -> Product:
         """Change a product in one step."""
