@@ -7,9 +7,12 @@ import socket
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from http.client import HTTPConnection
+from itertools import cycle, islice
 from pathlib import Path
 from typing import Any, Protocol, Self
 
@@ -29,6 +32,9 @@ _PROCESSES = SERVICES if SPLIT else ()
 """Whose checks the health of the gateway has."""
 START_DEADLINE_S = 60.0 if SPLIT else 30.0
 STOP_DEADLINE_S = 40.0
+_PORTS = range(10_000, 32_768)
+"""Below those that a system gives to whoever asks for any."""
+_BLOCK = 512
 
 
 class Down(Exception):
@@ -356,8 +362,25 @@ def _engines() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on now."""
+    """Return a port that nobody listens on now, and that nobody else who runs tests is given."""
+    # Who asks may take seconds until it listens there, and begins again at it after a stop.
+    return next(port for port in islice(_own_ports(), _BLOCK) if _is_free(port))
+
+
+@cache
+def _own_ports() -> Iterator[int]:
+    """Return the ports of a block over and over; it is this process's as long as its first port is held."""
+    first = next(first for first in _PORTS[:-_BLOCK:_BLOCK] if _is_free(first, hold=True))
+    return cycle(range(first + 1, first + _BLOCK))
+
+
+def _is_free(port: int, *, hold: bool = False) -> bool:
+    """Say whether a port can be bound to; with `hold`, it stays bound until this process ends."""
     with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+        if hold:
+            probe.detach()
+        return True
