@@ -131,7 +131,7 @@ def _charged_orders(data: Path) -> list[str]:
 async def test_expiry_races_payment_and_exactly_one_wins(own_platform: Platform) -> None:
     platform = own_platform
     pairs = 200
-    hold_s = 4.0
+    hold_s = 12.0
     platform.environ["MERCATO_HOLD"] = str(hold_s)
     platform.start()
     store = await open_store(platform, "expiry")
