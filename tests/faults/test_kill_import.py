@@ -8,7 +8,7 @@ import psutil
 
 from tests.running import Down, Platform, open_store
 
-LINES = 4_000
+LINES = 8_000
 KILLED_AT = (300, 1_500, 3_000)
 NDJSON = "application/x-ndjson"
 
