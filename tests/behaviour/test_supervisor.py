@@ -18,17 +18,22 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 pathlib.Path(sys.argv[1]).touch()
 time.sleep(60)
 """
+HEARS = """
+import pathlib, sys, time
+pathlib.Path(sys.argv[1]).touch()
+time.sleep(60)
+"""
 
 
 async def test_a_child_that_does_not_stop_is_killed_and_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(supervisor, "_KILL_AFTER_S", 0.2)
-    runs = tmp_path / "runs"
-    deaf = Child("deaf", [sys.executable, "-c", DEAF, str(runs)])
-    hears = Child("hears", [sys.executable, "-c", "import time; time.sleep(60)"])
+    monkeypatch.setattr(supervisor, "_KILL_AFTER_S", 2.0)
+    runs = [tmp_path / "deaf", tmp_path / "hears"]
+    deaf = Child("deaf", [sys.executable, "-c", DEAF, str(runs[0])])
+    hears = Child("hears", [sys.executable, "-c", HEARS, str(runs[1])])
     supervising = asyncio.create_task(Supervisor([deaf, hears], drain_s=0.0).run())
-    await until(runs.exists)
+    await until(lambda: all(each.exists() for each in runs))
     os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(10):
         await supervising
