@@ -196,7 +196,7 @@ async def test_a_process_that_died_while_it_tried_blocks_nobody_for_long(link: R
 
 
 async def test_the_lockout_holds_while_redis_is_away_and_afterwards(own_redis: RedisServer) -> None:
-    async with linked(own_redis.url, "m") as link:
+    async with linked(own_redis.url, "m", PatientLink) as link:
         attempts = Doors(link).make()
         assert [await guess(attempts) for _ in range(11)] == [True] * 10 + [False]
         own_redis.kill()

@@ -262,7 +262,7 @@ async def test_a_count_that_cannot_be_saved_is_saved_next_time(counted: Counters
 
 
 async def test_what_only_a_lost_redis_had_counted_is_saved_as_it_was_seen(own_redis: RedisServer) -> None:
-    async with linked(own_redis.url, "m") as link:
+    async with linked(own_redis.url, "m", PatientLink) as link:
         counters = Counters(link)
         of_users = counters.make(Allowance(0, 0, 10), quotas=True)
         await of_users.load(counters.clock())
@@ -276,7 +276,7 @@ async def test_what_only_a_lost_redis_had_counted_is_saved_as_it_was_seen(own_re
 async def test_what_was_counted_and_saved_while_redis_was_away_is_not_counted_twice(
     own_redis: RedisServer,
 ) -> None:
-    async with linked(own_redis.url, "m") as link:
+    async with linked(own_redis.url, "m", PatientLink) as link:
         counters = Counters(link)
         of_users = counters.make(Allowance(0, 0, 100), quotas=True)
         assert await counters.allowed(of_users, 20) == 20
@@ -307,7 +307,7 @@ async def test_where_no_limit_applies_nothing_is_asked(counted: Counters) -> Non
 
 
 async def test_while_redis_is_away_each_process_goes_by_its_own_counts(own_redis: RedisServer) -> None:
-    async with linked(own_redis.url, "m") as link:
+    async with linked(own_redis.url, "m", PatientLink) as link:
         counters = Counters(link)
         replica = counters.make(Allowance(0, 0, 20), address=Allowance(1, 5))
         assert isinstance(replica, SharedLimits)
@@ -328,7 +328,7 @@ async def test_while_redis_is_away_each_process_goes_by_its_own_counts(own_redis
 async def test_what_was_counted_meanwhile_is_added_once_though_many_ask_at_once(
     own_redis: RedisServer,
 ) -> None:
-    async with linked(own_redis.url, "m") as link:
+    async with linked(own_redis.url, "m", PatientLink) as link:
         counters = Counters(link)
         replica = counters.make(Allowance(0, 0, 1000))
         assert await counters.allowed(replica, 10) == 10
@@ -344,22 +344,28 @@ async def test_a_redis_that_hangs_delays_nobody_beyond_the_deadline(own_redis: R
     async with linked(own_redis.url, "m") as link:
         counters = Counters(link)
         replica = counters.make(Allowance(1000, 1000))
-        assert await counters.allowed(replica, 1) == 1
-        own_redis.freeze()
-        try:
-            loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
 
-            async def timed() -> float:
-                began = loop.time()
-                assert isinstance(await counters.store(replica), dict)
-                return loop.time() - began
+        async def timed() -> float:
+            began = loop.time()
+            assert isinstance(await counters.store(replica), dict)
+            return loop.time() - began
 
-            assert max(await asyncio.gather(*(timed() for _ in range(100)))) < 0.25
-            assert await timed() < 0.01
-            assert not link.up
-        finally:
-            own_redis.thaw()
-        await until(lambda: link.up)
+        crowds: list[float] = []
+        ones: list[float] = []
+        # A busy machine delays some of them; what waits for Redis does each time.
+        while not crowds or (len(crowds) < 5 and (min(crowds) >= 0.25 or min(ones) >= 0.01)):
+            assert await counters.allowed(replica, 1) == 1
+            own_redis.freeze()
+            try:
+                crowds.append(max(await asyncio.gather(*(timed() for _ in range(100)))))
+                ones.append(await timed())
+                assert not link.up
+            finally:
+                own_redis.thaw()
+            await until(lambda: link.up)
+        assert min(crowds) < 0.25
+        assert min(ones) < 0.01
         assert await counters.allowed(replica, 1) == 1
 
 
