@@ -21,7 +21,7 @@ APART_S = {"products": 600, "orders": -600, "payments": 600, "notifications": -6
 """How far each machine's clock is ahead. That of users is right, as are the servers'."""
 SECOND_S = 600
 """That of a second replica of orders."""
-HOLD_S = 5.0
+HOLD_S = 10.0
 
 
 def skewed(seconds: int) -> dict[str, str]:
