@@ -232,6 +232,7 @@ async def test_while_products_cannot_be_reached_orders_are_accepted_and_get_thei
 ) -> None:
     assert partition.orders.statuses(partition.healed_at) == {201}
     async with partition.services.client(partition.store.customer) as shop:
+        await shop.until(f"/api/v1/orders/{partition.paid}", "status", "confirmed", within_s=60)
         listed = await shop.get("/api/v1/orders?page_size=1&status=pending")
         pending = listed.json["meta"]["total_count"]
         assert pending > len(partition.orders.answers), "each of them, and one that is not paid"
