@@ -11,7 +11,7 @@ import pytest
 
 from tests.redis_server import RedisServer
 from tests.running import Answer, Platform, Shopper, open_store
-from tests.system.test_shared import LISTED, healthy
+from tests.system.test_shared import LISTED, healthy, metric
 from tests.waiting import until
 
 KILLS = 5
@@ -95,10 +95,10 @@ async def test_requests_go_on_while_redis_is_lost_again_and_again(
     async with Load().on(shop, LISTED) as load:
         for _ in range(KILLS):
             await load.more(20)
-            break_it(own_redis)
+            await asyncio.to_thread(break_it, own_redis)
             await healthy(shop, "failing")
             await load.more(20)
-            mend_it(own_redis)
+            await asyncio.to_thread(mend_it, own_redis)
             await healthy(shop, "ok")
         assert {each.status for each in load.answers} == {200}
         assert load.slowest < SLOWEST_S
@@ -111,11 +111,16 @@ async def test_requests_go_on_while_redis_is_lost_again_and_again(
 async def test_a_stall_of_two_seconds_fails_nobody(shop: Shopper, own_redis: RedisServer) -> None:
     async with Load().on(shop, LISTED) as load:
         await load.more(10)
-        assert own_redis.command("CLIENT", "PAUSE", "2000", "ALL") == b"+OK\r\n"
-        await healthy(shop, "failing")
+        looking = asyncio.create_task(healthy(shop, "failing"))
+        assert await asyncio.to_thread(own_redis.command, "CLIENT", "PAUSE", "2000", "ALL") == b"+OK\r\n"
+        await looking
         await healthy(shop, "ok")
         assert {each.status for each in load.answers} == {200}
         assert load.slowest < SLOWEST_S
+
+
+def _losses(platform: Platform) -> int:
+    return platform.log().count('"event":"redis is away"')
 
 
 @pytest.mark.parametrize("loss", ["flush", "kill"])
@@ -124,19 +129,29 @@ async def test_no_loss_gives_a_store_a_fresh_day(
 ) -> None:
     store = await open_store(own_platform, "spender")
     statuses: list[int] = []
+    known = _losses(own_platform)
     async with own_platform.client(store.customer) as customer:
         for turn in range(4):
             statuses += [(await customer.get("/api/v1/orders?limit=1")).status for _ in range(150)]
             if loss == "flush":
                 own_redis.command("FLUSHALL")
             elif turn % 2 == 0:
+                await healthy(shop, "ok")
                 own_redis.kill()
                 await healthy(shop, "failing")
             else:
                 own_redis.serve()
                 await healthy(shop, "ok")
+    # A busy machine may lose it besides, each time when it is there.
+    others = _losses(own_platform) - known - (2 if loss == "kill" else 0)
+    alone = int(await metric(shop, "mercato_limits_judged_alone_total"))
+    # Redis may have counted what it answered too late: the request, which is counted here as well, and what
+    # had been counted here before, which it is told again. No count is ever lost by that.
+    twice = others * (151 if loss == "kill" else 1) + max(others - 1, 0) * alone
     # Opening the store made no call with a token.
-    assert statuses == [200] * 400 + [429] * 200
+    allowed = statuses.count(200)
+    assert 400 - twice <= allowed <= 400
+    assert statuses == [200] * allowed + [429] * (600 - allowed)
     own_redis.kill()
     assert own_platform.stop() == 0
     own_redis.serve()
