@@ -19,6 +19,7 @@ from mercato.adapters.sql.postgres import PostgresDatabase
 from mercato.adapters.sql.postgres_replicas import LEASE_S
 from mercato.kernel.cause import BySystem
 from mercato.messaging.inbox import ParkedState
+from mercato.messaging.relay import LEAD_EVERY_S
 from tests import postgres_server, rabbitmq_server
 from tests.brokers import Names
 from tests.conftest import OpenDatabase
@@ -124,6 +125,7 @@ async def test_a_sender_killed_at_any_point_loses_and_doubles_nothing(world: Wor
 
 @pytest.mark.parametrize("way", ["killed", "frozen"])
 async def test_another_replica_relays_within_two_seconds_when_the_leader_is(world: World, way: str) -> None:
+    assert LEASE_S + LEAD_EVERY_S < HANDOVER_S
     async with world.consuming():
         leader = await world.replica()
         await _relayed(world)
@@ -131,10 +133,11 @@ async def test_another_replica_relays_within_two_seconds_when_the_leader_is(worl
         changing, stopping = asyncio.Event(), asyncio.Event()
         load = asyncio.create_task(_change_until(world.sender, stopping.is_set, changing))
         await changing.wait()
-        usual = statistics.median([await _taken(world) for _ in range(5)])
+        before = await _usual(world)
         leader.send_signal(signal.SIGKILL if way == "killed" else signal.SIGSTOP)
+        taken = await _taken(world)
         # What comes on top is what this machine makes of an event at such a load.
-        assert await _taken(world) < HANDOVER_S + 10 * usual
+        assert taken < HANDOVER_S + 10 * max(before, await _usual(world))
         if way == "frozen":
             leader.send_signal(signal.SIGCONT)
             await asyncio.sleep(0.5)
@@ -166,6 +169,11 @@ async def _taken(world: World) -> float:
     began = asyncio.get_running_loop().time()
     await _relayed(world)
     return asyncio.get_running_loop().time() - began
+
+
+async def _usual(world: World) -> float:
+    """Return how many seconds a change takes while nothing happens."""
+    return statistics.median([await _taken(world) for _ in range(5)])
 
 
 async def _change_until(sender: Sender, stop: Callable[[], bool], changing: asyncio.Event) -> None:
@@ -222,7 +230,7 @@ async def test_a_broker_killed_again_and_again_loses_and_doubles_nothing(open_da
                 await asyncio.sleep(random.uniform(0.1, 0.5))
                 await asyncio.to_thread(server.kill)
                 await asyncio.to_thread(server.serve)
-                await _relayed(world, within_s=30)
+                await _relayed(world, within_s=60)
             stopping.set()
             await load
             await until(world.sink.has_all, within_s=60)
