@@ -8,10 +8,9 @@ import pytest
 
 from tests.rows import number
 from tests.running import Answer, Platform, Shopper, Store, open_store
+from tests.waiting import until
 
 QUOTA = 1000
-SAVED_S = 0.5
-"""How far apart counts are saved."""
 
 
 @pytest.fixture
@@ -53,10 +52,7 @@ async def test_a_kill_forgets_no_more_than_half_a_second_of_the_quota(limited: P
     store = await open_store(limited, "killed")
     async with limited.client(store.customer) as shop:
         left = remaining((await ask(shop, 30))[-1])
-        deadline = time.monotonic() + 20 * SAVED_S
-        while saved(limited, store.id) < QUOTA - left:
-            assert time.monotonic() < deadline, "the count is not saved"
-            await asyncio.sleep(0.02)
+        await until(lambda: saved(limited, store.id) >= QUOTA - left)
         # What comes now may be forgotten, and nothing before it.
         await ask(shop, 5)
     limited.kill()
@@ -136,14 +132,18 @@ async def test_an_address_is_limited_whatever_it_says_of_itself(own_platform: Pl
             }
             return await anybody.get("/api/v1/products", headers=forged)
 
+        began = time.monotonic()
         answers = await asyncio.gather(*(ask_as(number) for number in range(40)))
-        assert 10 <= [each.status for each in answers].count(200) <= 15
+        allowed = [each.status for each in answers].count(200)
+        assert 10 <= allowed <= 10 + time.monotonic() - began + 1
         refused = next(each for each in answers if each.status == 429)
         assert refused.code == "RATE_LIMIT_EXCEEDED"
         assert int(refused.headers["retry-after"]) >= 1
         # Neither an odd path nor a bad token is a way around it; who watches or fetches keys is answered.
-        assert (await anybody.get("/nowhere")).status == 429
-        assert (await anybody.get("/api/v1/orders", token="a.b.c")).status == 429
+        for path, token in (("/nowhere", None), ("/api/v1/orders", "a.b.c")):
+            # One a second is allowed, and may be one of these.
+            asked = [await anybody.get(path, token=token) for _ in range(3)]
+            assert 429 in {each.status for each in asked}, path
         for path in ("/health/ready", "/.well-known/jwks.json"):
             assert (await anybody.get(path)).status == 200
 
