@@ -180,7 +180,7 @@ async def test_a_socket_leaves_a_line_in_the_log_without_its_token(live: Platfor
 
 
 async def test_tokens_that_expire_end_what_goes_on(tmp_path: Path) -> None:
-    platform = live_platform(tmp_path, MERCATO_TOKEN_TTL="3")
+    platform = live_platform(tmp_path, MERCATO_TOKEN_TTL="6")
     platform.start()
     try:
         store = await open_store(platform, "brief")
@@ -211,8 +211,8 @@ async def test_a_stop_ends_sockets_and_streams_and_the_process_in_order(tmp_path
         async with asyncio.timeout(10):
             assert await client.closed() == (1001, "The process is stopping.")
             assert "complete" not in await stream.ended()
-            # One that says nothing of it keeps nobody.
-            assert await stopping == 0
+        # One that says nothing of it keeps nobody.
+        assert await stopping == 0
         assert (await silent.frame())[0] == 8
     assert "Traceback" not in platform.log()
     assert "cut off" not in platform.log()
@@ -229,7 +229,6 @@ async def test_memory_comes_back_after_a_thousand_sockets(live: Platform, store:
     for _ in range(20):
         await asyncio.gather(*(come_and_go() for _ in range(50)))
     await subscribed(live, 0)
-    process = live.process
-    assert process is not None
-    open_files = psutil.Process(process.pid).num_fds()
-    assert open_files < 100, open_files
+    assert live.process is not None
+    process = psutil.Process(live.process.pid)
+    await until(lambda: process.num_fds() < 100)
