@@ -229,7 +229,7 @@ async def test_an_operators_acts_are_told_to_the_store_and_nobody_elses_are(plat
             assert answer.status == 400 or answer.data == [], query
         assert (await shop.get(LOG, token=store.customer)).status == 403
         assert (await shop.get(LOG)).status == 401
-        home = await told(shop, operator, f"&object_id={own}", least=2)
+        home = await told(shop, operator, f"&object_id={own}", least=3)
         assert {each["action"] for each in home} == {"tenants_create_operator", "users_login", "users_change"}
 
 
