@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import msgspec
+import psutil
 import pytest
 from openapi_spec_validator import OpenAPIV31SpecValidator
 
@@ -92,6 +93,14 @@ async def test_a_body_that_is_no_good_json_object_is_400(
     assert not any(leak.encode() in came for leak in LEAKS)
 
 
+def cpu_s(platform: Platform) -> float:
+    """Return how long its processes have had a processor, whatever else the machine does."""
+    assert platform.process is not None
+    first = psutil.Process(platform.process.pid)
+    used = [each.cpu_times() for each in (first, *first.children(recursive=True))]
+    return sum(each.user + each.system for each in used)
+
+
 @pytest.mark.parametrize(
     "raw",
     [
@@ -104,10 +113,10 @@ async def test_a_body_that_is_no_good_json_object_is_400(
 async def test_a_megabyte_of_mistakes_is_refused_quickly(
     platform: Platform, store: Store, raw: bytes
 ) -> None:
-    began = time.monotonic()
+    before = cpu_s(platform)
     status, came = await send(platform, "/api/v1/orders", raw, store.customer)
     assert status == 400
-    assert time.monotonic() - began < 1.5
+    assert cpu_s(platform) - before < 1.5
     assert len(came) < 10_000
 
 
