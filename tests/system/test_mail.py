@@ -11,6 +11,7 @@ from tests.commands import mercato, serving
 from tests.mail_server import PASSWORD, USER, mail_server
 from tests.modes import OWN_PROCESSES
 from tests.running import Platform, Shopper, free_port, open_store
+from tests.waiting import until
 
 NOTIFICATIONS = "/api/v1/notifications"
 
@@ -41,10 +42,12 @@ async def test_mails_wait_for_a_server_that_is_away_and_orders_do_not(own_platfo
     own_platform.start()
     store = await open_store(own_platform, "waiting")
     async with own_platform.client(store.admin) as shop:
-        deadline = time.monotonic() + 10
-        while not all(each["reason"] for each in (await shop.get(NOTIFICATIONS)).data):
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.02)
+
+        async def have_failed() -> bool:
+            told = (await shop.get(NOTIFICATIONS)).data
+            return len(told) == 2 and all(each["reason"] for each in told)
+
+        await until(have_failed)
         async with mail_server(auth=True, port=port) as server:
             sent = await until_status(shop, "sent", 2)
             assert {each["Message-ID"] for each in server.taken} == {
