@@ -24,6 +24,7 @@ from mercato.web.paging import ListQuery
 from tests.commands import mercato
 from tests.modes import DATA_FOLDER, OWN_PROCESSES
 from tests.running import Platform, Shopper, Store, add_product, open_store, order_of
+from tests.waiting import until
 
 NOT_A_STORES = {
     "/api/v1/tenants",
@@ -362,20 +363,18 @@ async def test_an_operator_suspends_and_closes_by_commands(
 
     async with own_platform.client(store.customer) as shop:
 
-        async def until(status: int) -> None:
-            deadline = time.monotonic() + 5
-            while (await shop.get("/api/v1/orders")).status != status:
-                assert time.monotonic() < deadline, f"it does not answer {status}"
+        async def answers(status: int) -> bool:
+            return (await shop.get("/api/v1/orders")).status == status
 
         assert told("suspend", "told") == "The store told is suspended, its tier unlimited.\n"
-        await until(403)
+        await until(lambda: answers(403))
         assert told("activate", "told") == "The store told is active, its tier unlimited.\n"
-        await until(200)
+        await until(lambda: answers(200))
         assert told("set-tier", "told", "premium") == "The store told is active, its tier premium.\n"
         assert json.loads(told("show", "told", "--json"))["tier"] == "premium"
         assert "premium" in told("show", "told")
         assert told("offboard", "told", "--yes").startswith("The store told is closed; ")
-        await until(401)
+        await until(lambda: answers(401))
     for words in (["activate", "told"], ["suspend", "default"], ["offboard", "default", "--yes"]):
         refused = own_platform.command("tenants", *words)
         assert (refused.returncode, refused.stderr.count("\n")) == (2, 1), refused.stderr
