@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.load import load
-from tests.commands import environment
+from tests.commands import environment, wait_until
 from tests.modes import OWN_PROCESSES
 from tests.running import STOP_DEADLINE_S, free_port
 
@@ -60,7 +60,8 @@ def test_it_runs_until_it_is_told_to_stop(background: Background) -> None:
     health = background("health")
     assert (health.returncode, '"status":"ok"' in health.stdout) == (0, True)
     assert "answers: " in load(f"{url}/products", seconds=0.1)
-    assert '"route":"GET /products"' in (background.folder / "mercato.log").read_text()
+    # Lines are written a moment after the answers.
+    wait_until(lambda: '"route":"GET /products"' in (background.folder / "mercato.log").read_text())
     assert background("down").stdout == "It is stopped.\n"
     assert "Nothing answers" in background("health").stderr
     assert background("down").returncode == 0
