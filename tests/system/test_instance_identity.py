@@ -189,7 +189,7 @@ async def test_people_and_machines_go_on_in_the_copy(own_platform: Platform, cop
 
 
 async def test_payments_under_way_are_taken_up_in_the_copy(own_platform: Platform, copy: Platform) -> None:
-    own_platform.environ["MERCATO_PROVIDER_TIMEOUT"] = "0.2"
+    own_platform.environ["MERCATO_PROVIDER_TIMEOUT"] = "1"
     own_platform.start()
     store = await open_store(own_platform, "one")
     outcomes = {"tok_lost": "success", "tok_timeout": "failed"}
