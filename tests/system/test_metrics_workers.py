@@ -1,6 +1,7 @@
 """Several processes on one port: a scrape that meets any of them tells of all."""
 
 import signal
+import time
 from collections.abc import Iterator
 from http.client import HTTPException
 
@@ -38,6 +39,17 @@ def up_at(port: int) -> set[str]:
         return set()
 
 
+def told_by_all(port: int) -> str:
+    """Return a scrape that tells of all workers; one that leaves out a slow one has waited for it."""
+    for _ in range(10):
+        began = time.monotonic()
+        text = scraped(port)
+        if up(text) == WORKERS:
+            return text
+        assert time.monotonic() - began > 0.9, "a worker was left out that had no time to tell"
+    raise AssertionError(text)
+
+
 def process_of(gateway: Server, worker: str) -> psutil.Process:
     """Return a worker's process."""
     (found,) = (
@@ -50,10 +62,10 @@ def process_of(gateway: Server, worker: str) -> psutil.Process:
 
 
 def test_whichever_worker_is_asked_tells_of_every_request(gateway: Server) -> None:
-    before = total(scraped(gateway.port), "mercato_http_requests_total", **LIVE)
+    before = total(told_by_all(gateway.port), "mercato_http_requests_total", **LIVE)
     for _ in range(60):
         assert gateway.ask("GET", "/health/live")[0] == 200
-    texts = [scraped(gateway.port) for _ in range(9)]
+    texts = [told_by_all(gateway.port) for _ in range(9)]
     for text in texts:
         assert total(text, "mercato_http_requests_total", **LIVE) == before + 60
         assert total(text, "mercato_http_request_duration_seconds_count", **LIVE) == before + 60
@@ -63,7 +75,7 @@ def test_whichever_worker_is_asked_tells_of_every_request(gateway: Server) -> No
 
 
 def test_every_series_is_of_one_worker(gateway: Server) -> None:
-    text = scraped(gateway.port)
+    text = told_by_all(gateway.port)
     seen = set()
     for family in families(text):
         for sample in family.samples:
@@ -84,23 +96,23 @@ def test_a_worker_that_hangs_keeps_nobody_from_telling_of_the_others(gateway: Se
     wait_until(lambda: up_at(gateway.port) == WORKERS)
 
 
-def started(port: int) -> dict[str, float]:
-    """Return when each worker was started; none where the scrape met one that is just dying."""
-    try:
-        told = figures(scraped(port), "process_start_time_seconds")
-    except (OSError, HTTPException):
-        return {}
-    return {each.labels["worker"]: each.value for each in told}
+def started(text: str) -> dict[str, float]:
+    """Return when each worker was started."""
+    return {each.labels["worker"]: each.value for each in figures(text, "process_start_time_seconds")}
 
 
 def test_a_worker_that_dies_begins_anew_and_the_others_go_on(gateway: Server) -> None:
-    before = started(gateway.port)
+    before = started(told_by_all(gateway.port))
     process_of(gateway, "3").kill()
     after: dict[str, float] = {}
 
     def begun_anew() -> bool:
-        after.update(started(gateway.port))
-        return after.get("3", 0) > before["3"]
+        try:
+            after.update(started(scraped(gateway.port)))
+        except (OSError, HTTPException):
+            # It met the one that is just dying.
+            return False
+        return after.keys() == WORKERS and after["3"] > before["3"]
 
     wait_until(begun_anew)
     assert {name: after[name] for name in ("1", "2")} == {name: before[name] for name in ("1", "2")}

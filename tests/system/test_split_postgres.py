@@ -91,8 +91,16 @@ def test_three_processes_share_a_port_and_one_that_dies_is_replaced(
         wait_until(lambda: len(listening(parent, port)) == 3)
         wait_until(lambda: Counter(status(port) for _ in range(12)) == {200: 12})
         assert {status(port, "/api/v1/products") for _ in range(30)} == {200}
-        told = scraped(port)
-        assert {each.labels.get("worker") for each in figures(told, "mercato_pool_size")} == {"1", "2", "3"}
+        told = ""
+
+        def is_of_all() -> bool:
+            nonlocal told
+            told = scraped(port)
+            tell = {each.labels.get("worker") for each in figures(told, "mercato_pool_size")}
+            return tell == {"1", "2", "3"}
+
+        # A scrape leaves out who is slow to tell.
+        wait_until(is_of_all)
         # What is in the database is the same for all of them.
         assert [each.labels for each in figures(told, "mercato_outbox_unsent")] == [{"service": "products"}]
         victim = parent.children()[0]
