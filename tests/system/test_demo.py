@@ -119,7 +119,7 @@ def test_two_runs_at_once_make_what_one_makes(tmp_path: Path, one_run: dict[str,
 
 
 def test_limits_make_it_slower_and_nothing_else(tmp_path: Path, one_run: dict[str, Any]) -> None:
-    rate, burst = "200", "100"
+    rate, burst = "60", "20"
     with serving("up", folder=tmp_path, MERCATO_ADDRESS_RATE=rate, MERCATO_ADDRESS_BURST=burst) as server:
         ended = mercato("demo", "--url", server.url, folder=tmp_path)
         assert ended.code == 0, ended.err
