@@ -60,6 +60,11 @@ class Hub:
 class PatientLink(RedisLink):
     """Waits for Redis as long as a test may: for those of what is counted, not of when Redis is away."""
 
+    def __init__(self, url: str, *, prefix: str) -> None:
+        super().__init__(url, prefix=prefix)
+        # Of a crowd each makes a connection of its own.
+        self.client.connection_pool.connection_kwargs["socket_connect_timeout"] = WAIT_S
+
     async def _ask(self, ask: Callable[[Redis], Awaitable[T]], deadline_s: float) -> T:
         return await super()._ask(ask, max(deadline_s, WAIT_S))
 

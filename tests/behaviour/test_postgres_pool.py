@@ -3,9 +3,11 @@
 import asyncio
 import random
 
+import asyncpg
 import pytest
 
 from mercato.adapters.sql import postgres_pool
+from mercato.adapters.sql.database import StorageUnavailable
 from mercato.adapters.sql.postgres import PostgresDatabase
 from mercato.adapters.sql.postgres_pool import Connection, Pool, PoolSettings, is_open
 from mercato.kernel.errors import Overloaded
@@ -188,3 +190,20 @@ async def test_the_pool_tells_who_has_a_connection_and_who_waits_for_one(pool: P
     assert told["mercato_pool_connections", "orders", "system", "idle"] == SIZE
     assert told["mercato_pool_wait_seconds", "orders", "system"] == SIZE + 2
     await pool.close()
+
+
+async def test_a_call_whose_connection_the_driver_took_back_is_told_that_the_database_is_away(
+    open_database: OpenDatabase,
+) -> None:
+    database = await open_database("orders")
+    assert isinstance(database, PostgresDatabase)
+
+    async def use_one_that_ends() -> None:
+        async with database._connection() as connection:
+            connection.terminate()
+            raise asyncpg.InternalClientError("the server has ended the connection")
+
+    for _ in range(2 * SIZE):
+        with pytest.raises(StorageUnavailable):
+            await use_one_that_ends()
+    assert await database.fetch_one("SELECT 1") == (1,)

@@ -37,5 +37,5 @@ async def test_a_child_that_does_not_stop_is_killed_and_named(
     os.kill(os.getpid(), signal.SIGTERM)
     async with asyncio.timeout(10):
         await supervising
-    told = [(each.message, vars(each)["children"]) for each in caplog.records]
+    told = [(each.message, vars(each)["processes"]) for each in caplog.records]
     assert told == [("children did not stop, and are killed", ["deaf"])]

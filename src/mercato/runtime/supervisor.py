@@ -146,7 +146,7 @@ class Supervisor:
             _, late = await asyncio.wait(tasks, timeout=self._drain_s + _KILL_AFTER_S)
             if late:
                 left = [name for name in names if name in self._running]
-                log.warning("children did not stop, and are killed", extra={"children": left})
+                log.warning("children did not stop, and are killed", extra={"processes": left})
                 self._signal(names, signal.SIGKILL)
                 await asyncio.wait(late)
 

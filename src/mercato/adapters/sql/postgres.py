@@ -22,7 +22,14 @@ import asyncpg
 
 from mercato.adapters.sql import spans
 from mercato.adapters.sql.database import Dialect, InTheWay, Row, Step, StorageUnavailable, T, Value
-from mercato.adapters.sql.postgres_pool import DRIVERS, Connection, Pool, PoolSettings, is_open
+from mercato.adapters.sql.postgres_pool import (
+    DRIVERS,
+    Connection,
+    Pool,
+    PoolSettings,
+    is_open,
+    throw_away,
+)
 from mercato.adapters.sql.postgres_tx import REFUSED, PostgresTx, PutRefused, count, numbered, refusal
 from mercato.kernel.acting import acting_for
 from mercato.kernel.counting import Measure
@@ -239,7 +246,7 @@ class _Lent:
         good = error is None
         if isinstance(error, asyncpg.InternalClientError):
             # The server has ended the connection, and the driver has not seen it yet.
-            self._connection.terminate()
+            throw_away(self._connection)
         elif isinstance(error, Exception) and not isinstance(error, DRIVERS):
             # A step that was refused has rolled back.
             good = is_open(self._connection) and not self._connection.is_in_transaction()

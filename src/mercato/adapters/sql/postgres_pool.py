@@ -5,7 +5,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -155,7 +155,7 @@ class Pool:
             good = True
         except asyncpg.InternalClientError:
             # The server has ended the connection, and the driver has not seen it yet.
-            connection.terminate()
+            throw_away(connection)
             raise
         finally:
             await self.release(None, connection, good=good)
@@ -229,7 +229,7 @@ class Pool:
     def _pass_on(self, tenant: TenantId | None, connection: Connection) -> None:
         if self._closing:
             # Nobody would take it from among the idle any more, and the driver waits for each.
-            connection.terminate()
+            throw_away(connection)
         elif not self._wake(connection):
             self._idle.append((tenant, connection))
 
@@ -326,6 +326,13 @@ def is_open(connection: Connection) -> bool:
     except asyncpg.InterfaceError:
         # It was closed, and the driver's pool has taken it back.
         return False
+
+
+def throw_away(connection: Connection) -> None:
+    """End a connection at once, whatever has become of it."""
+    # The driver may have seen just now that it has ended, and has taken it back.
+    with suppress(asyncpg.InterfaceError):
+        connection.terminate()
 
 
 async def check_sessions(url: str) -> None:

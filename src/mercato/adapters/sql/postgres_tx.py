@@ -12,7 +12,7 @@ from typing import NamedTuple
 import asyncpg
 
 from mercato.adapters.sql.database import CheckViolation, Dialect, Row, UniqueViolation, Value
-from mercato.adapters.sql.postgres_pool import Connection
+from mercato.adapters.sql.postgres_pool import Connection, throw_away
 from mercato.kernel.errors import ValidationFailed
 
 REFUSED = (
@@ -133,7 +133,7 @@ class PostgresTx:
         try:
             await self._connection.execute("ROLLBACK")
         except BaseException:
-            self._connection.terminate()
+            throw_away(self._connection)
             raise
 
     async def _get_ready(self) -> None:
