@@ -18,7 +18,12 @@ from tests.commands import wait_until
 from tests.running import Platform
 
 Found = TypeVar("Found")
-_EVENTS = "SELECT count(*) - count(sent_at), max(position) FROM outbox"
+_EVENTS = """
+SELECT (SELECT count(*) FROM outbox WHERE sent_at IS NULL)
+    + (SELECT count(*) FROM inbox_parked WHERE state <> 'dead'),
+  (SELECT max(position) FROM outbox)
+"""
+_REST_WITHIN_S = 60.0
 _MAILS = "SELECT count(due_at), count(*) FROM notifications"
 _SANDBOX = "sandbox"
 """A file of its own, or a schema in the database of payments."""
@@ -66,7 +71,7 @@ async def at_rest(platform: Platform) -> None:
         before[:] = found
         return rests
 
-    await asyncio.to_thread(wait_until, nothing_moves)
+    await asyncio.to_thread(wait_until, nothing_moves, _REST_WITHIN_S)
 
 
 def copied(platform: Platform, folder: Path) -> Platform:
