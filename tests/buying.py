@@ -5,21 +5,20 @@ from collections.abc import Sequence
 
 from mercato.kernel.ids import uuid7
 from tests.running import SPLIT, Answer, Shopper
-from tests.waiting import until
+from tests.waiting import repeated, until
+
+_WITHIN_S = 60.0
 
 
 async def answered(shop: Shopper, path: str, body: object, key: str) -> Answer:
     """Repeat a keyed call until it is neither in use nor refused for now, as on a busy machine."""
-    while True:
-        answer = await shop.post(path, body, key=key)
-        if answer.status != 503 and not _is_in_use(answer):
-            return answer
-        await asyncio.sleep(0.02)
+    return await repeated(lambda: shop.post(path, body, key=key), _is_for_now, _WITHIN_S)
 
 
-def _is_in_use(answer: Answer) -> bool:
-    """Say whether it is of a key in use, in either dialect: the flat one has no codes."""
-    return answer.status == 409 and b"Idempotency-Key is in progress." in answer.body
+def _is_for_now(answer: Answer) -> bool:
+    """Say whether it is a 503 or of a key in use, in either dialect: the flat one has no codes."""
+    is_in_use = answer.status == 409 and b"Idempotency-Key is in progress." in answer.body
+    return answer.status == 503 or is_in_use
 
 
 async def bought_at_once(shop: Shopper, path: str, body: object, times: int) -> Sequence[Answer]:
@@ -55,5 +54,5 @@ async def until_ordered(shop: Shopper, status: str, wanted: int) -> int:
     async def is_there() -> bool:
         return await count() == wanted
 
-    await until(is_there, within_s=60)
+    await until(is_there, _WITHIN_S)
     return await count()

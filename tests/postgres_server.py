@@ -9,7 +9,7 @@ import signal
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -25,6 +25,7 @@ from mercato.adapters.sql.postgres_pool import PoolSettings
 from mercato.adapters.sql.postgres_schema import Roles, upgrade
 from mercato.adapters.sql.schema import Schema
 from mercato.runtime.folder import SCHEMAS
+from tests.commands import wait_until
 from tests.running import free_port
 
 START_DEADLINE_S = 60.0
@@ -32,13 +33,6 @@ _ROOM = 4 << 30
 _FOLDERS = ("/usr/lib/postgresql/17/bin", "/usr/lib/postgresql/16/bin", "/usr/lib/postgresql/15/bin")
 ROLES = Roles("mercato_app", "mercato_system")
 OWNER = "mercato_owner"
-
-
-def _wait(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.001)
 
 
 def _is_gone(process: psutil.Process) -> bool:
@@ -129,13 +123,13 @@ class PostgresServer:
         server = psutil.Process(self.process.pid)
         # It must not fork once its children are listed: one that is left keeps the next server from starting.
         server.suspend()
-        _wait(lambda: server.status() == psutil.STATUS_STOPPED)
+        wait_until(lambda: server.status() == psutil.STATUS_STOPPED)
         children = server.children()
         for each in (server, *children):
             with suppress(psutil.NoSuchProcess):
                 each.kill()
         self.process.wait(10)
-        _wait(lambda: all(map(_is_gone, children)))
+        wait_until(lambda: all(map(_is_gone, children)))
         (self.folder / "data" / "postmaster.pid").unlink(missing_ok=True)
 
     def stop(self) -> None:

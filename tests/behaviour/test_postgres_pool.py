@@ -159,7 +159,13 @@ async def test_what_is_not_given_back_is_cut_off_when_all_are_closed(
     monkeypatch.setattr(postgres_pool, "CLOSE_DEADLINE_S", 0.1)
     held = await take_all(pool)
     asleep = asyncio.create_task(held[0].fetchval("SELECT pg_sleep(60)"))
-    await asyncio.sleep(0)
+    begun = "SELECT count(*) FROM pg_stat_activity WHERE pid = $1 AND wait_event = 'PgSleep'"
+    process = held[0].get_server_pid()
+
+    async def is_asleep() -> bool:
+        return bool(await held[1].fetchval(begun, process))
+
+    await until(is_asleep)
     await pool.close()
     with pytest.raises(postgres_pool.DRIVERS):
         await asleep

@@ -9,20 +9,17 @@ from pathlib import Path
 import pytest
 
 from mercato.runtime import supervisor
+from mercato.runtime.server import PARENT_PIPE
 from mercato.runtime.supervisor import Child, Supervisor
 from tests.waiting import until
 
-DEAF = """
-import pathlib, signal, sys, time
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+HEARS = f"""
+import os, pathlib, sys
 pathlib.Path(sys.argv[1]).touch()
-time.sleep(60)
+os.read(int(os.environ[{PARENT_PIPE!r}]), 1)
 """
-HEARS = """
-import pathlib, sys, time
-pathlib.Path(sys.argv[1]).touch()
-time.sleep(60)
-"""
+"""A child that ends with its parent at the latest."""
+DEAF = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN)" + HEARS
 
 
 async def test_a_child_that_does_not_stop_is_killed_and_named(

@@ -33,7 +33,7 @@ from tests.running import (
 )
 from tests.split_engines import engines
 from tests.system.test_split import Split, split
-from tests.waiting import until
+from tests.waiting import repeated, until
 
 pytestmark = OWN_PROCESSES
 
@@ -155,13 +155,13 @@ class Load:
         self, shop: Shopper, method: str, path: str, wanted: int, body: object = None, *, late: bool = False
     ) -> Answer | None:
         """Call; where stock was `late`, again while one is told that it is to come. Note what came of it."""
-        patient_until = time.monotonic() + _STOCK_COMES_S if late else 0.0
+
+        async def call() -> Answer:
+            return await shop.call(method, path, body, key=uuid7() if method == "POST" else None)
+
         try:
-            answer = await self._call(shop, method, path, body)
-            while is_pending(answer) and time.monotonic() < patient_until:
-                await asyncio.sleep(0.1)
-                answer = await self._call(shop, method, path, body)
-        except Down as error:
+            answer = await (repeated(call, is_pending, _STOCK_COMES_S) if late else call())
+        except (Down, TimeoutError) as error:
             self.failed.append(f"{method} {path}: {error!r}")
             return None
         self.answered[path.split("/")[3]] += 1
@@ -169,9 +169,6 @@ class Load:
             return answer
         self.failed.append(f"{method} {path}: {answer.status} {answer.body!r}")
         return None
-
-    async def _call(self, shop: Shopper, method: str, path: str, body: object) -> Answer:
-        return await shop.call(method, path, body, key=uuid7() if method == "POST" else None)
 
     async def more(self, count: int) -> None:
         """Wait until so many more have been answered."""

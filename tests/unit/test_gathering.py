@@ -13,7 +13,7 @@ from mercato.kernel.errors import Unavailable
 from mercato.kernel.tenancy import TenantId
 from tests.waiting import until
 
-SHOP, OTHER = TenantId("shop"), TenantId("other")
+SHOP, OTHER, LAST = TenantId("shop"), TenantId("other"), TenantId("last")
 
 
 class Server:
@@ -27,6 +27,8 @@ class Server:
 
     async def find_many(self, tenant: TenantId, keys: Sequence[str]) -> dict[str, str]:
         assert acting_for() == tenant
+        if tenant == LAST:
+            return {}
         self.statements.append((tenant, sorted(keys)))
         goes_on: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self.begun.append(goes_on)
@@ -38,9 +40,8 @@ class Server:
             return [asyncio.create_task(self.gathering.find(tenant, key)) for key in keys]
 
     async def asked(self) -> list[list[str]]:
-        """Return the keys of the statements so far."""
-        for _ in range(3):
-            await asyncio.sleep(0)
+        """Return the keys of the statements that have begun, once all have had their turn who asked."""
+        await asyncio.gather(*self.ask("none", tenant=LAST))
         return [keys for _, keys in self.statements]
 
     def answer(self, number: int, error: Exception | None = None) -> None:
@@ -166,16 +167,21 @@ async def test_whatever_happens_each_is_given_its_own_and_no_old_one(seed: int) 
     chance = random.Random(seed)
     writes = 0
     under_way = dict.fromkeys((SHOP, OTHER), 0)
+    doomed: list[asyncio.Task[None]] = []
+
+    async def take_a_while() -> None:
+        for _ in range(chance.randrange(6)):
+            await asyncio.sleep(0)
 
     async def find_many(tenant: TenantId, keys: Sequence[str]) -> dict[str, tuple[str, str, int]]:
         assert len(keys) == len(set(keys)) > 0
         under_way[tenant] += 1
         assert under_way[tenant] <= MOST_UNDER_WAY
-        for _ in range(chance.randrange(6)):
-            await asyncio.sleep(0)
+        await take_a_while()
+        if doomed:
+            doomed.pop().cancel()
         seen = writes
-        for _ in range(chance.randrange(6)):
-            await asyncio.sleep(0)
+        await take_a_while()
         under_way[tenant] -= 1
         if chance.random() < 0.1:
             raise Unavailable("The database is away.")
@@ -198,9 +204,7 @@ async def test_whatever_happens_each_is_given_its_own_and_no_old_one(seed: int) 
                 writes += 1
 
     shoppers = [asyncio.create_task(shopper(chance.choice((SHOP, OTHER)))) for _ in range(12)]
-    for each in shoppers[:3]:
-        await asyncio.sleep(0)
-        each.cancel()
+    doomed += shoppers[:3]
     async with asyncio.timeout(20):
         ended = await asyncio.gather(*shoppers, return_exceptions=True)
     assert {type(each) for each in ended} <= {type(None), asyncio.CancelledError}
